@@ -1,0 +1,5 @@
+"""`python -m explorer` is the command `morphospace`."""
+
+from explorer.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The Streamlit app. Nothing outside this package imports Streamlit."""

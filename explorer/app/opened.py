@@ -1,0 +1,258 @@
+"""What the app has opened: kept over reruns and sessions, and opened anew when a job has changed the corpus."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from explorer.filters import TAXON_COLUMNS, Filter, find_rows
+from explorer.query import Query
+from explorer.search import Searcher, SearchResult
+from explorer.server import CORPUS_VARIABLE
+from explorer.summary import CorpusSummary, summarise
+from explorer.viewstate import View, build_filter, build_query
+from indexer.corpus import Corpus, Space, open_corpus
+from indexer.errors import CorpusError
+from indexer.files import read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from jaxtyping import Int64
+
+    from explorer.similarity import Similarity
+    from indexer.maps import SpaceMap
+
+MAX_SUGGESTED_TAXA = 5_000
+LARGE_SIDE = 1_200
+_ENCODER_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedCorpus:
+    """The corpus as it was at the beginning of this run of the page.
+
+    Attributes:
+        version: of the records table; it changes with every commit, and is part of what is kept by.
+    """
+
+    corpus: Corpus
+    version: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What decides everything that is read from the records."""
+        return str(self.corpus.path), self.version
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaxonName:
+    """A name that records carry.
+
+    Attributes:
+        ranks: columns in which it stands.
+        n_records: records that carry it in any of them.
+    """
+
+    name: str
+    ranks: tuple[str, ...]
+    n_records: int
+
+
+def open_app_corpus() -> OpenedCorpus:
+    """The corpus that the server was started for; CorpusError where it is missing or still empty."""
+    path = os.environ.get(CORPUS_VARIABLE)
+    if not path:
+        raise CorpusError(f"{CORPUS_VARIABLE}: not set. Start the app with: morphospace explore CORPUS")
+    corpus = open_corpus(Path(path))
+    return OpenedCorpus(corpus=corpus, version=int(corpus.open_records().version))
+
+
+def space_fingerprint(space: Space) -> str:
+    """What a query vector in a link is checked against: the encoder's fingerprint, or the name where none is known."""
+    return space.encoder.fingerprint if space.encoder else space.name
+
+
+def read_summary(opened: OpenedCorpus) -> CorpusSummary:
+    """The account of the corpus."""
+    spaces = tuple((name, _digest(space), _map_digest(space)) for name, space in opened.corpus.spaces().items())
+    return _read_summary(opened.key, spaces)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _read_summary(key: tuple[str, int], spaces: tuple[tuple[str, str, str], ...]) -> CorpusSummary:
+    return summarise(Corpus(path=Path(key[0])))
+
+
+def read_taxa(opened: OpenedCorpus) -> dict[str, TaxonName]:
+    """The most frequent names at any rank, most frequent first."""
+    return _read_taxa(opened.key)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _read_taxa(key: tuple[str, int]) -> dict[str, TaxonName]:
+    corpus = Corpus(path=Path(key[0]))
+    columns = [name for name in TAXON_COLUMNS if name in corpus.column_types()]
+    counts: Counter[str] = Counter()
+    ranks: dict[str, list[str]] = {}
+    for column in columns:
+        for pair in corpus.read_columns([column]).column(column).value_counts().to_pylist():
+            name = pair["values"]
+            if name is not None and str(name).strip():
+                counts[str(name)] = max(counts[str(name)], pair["counts"])
+                ranks.setdefault(str(name), []).append(column)
+    return {
+        name: TaxonName(name=name, ranks=tuple(ranks[name]), n_records=n)
+        for name, n in counts.most_common(MAX_SUGGESTED_TAXA)
+    }
+
+
+def find_matching(opened: OpenedCorpus, record_filter: Filter) -> Int64[np.ndarray, " n"] | None:
+    """The rows that pass the filter, ascending; None where all do."""
+    return _find_matching(opened.key, record_filter)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _find_matching(key: tuple[str, int], record_filter: Filter) -> Int64[np.ndarray, " n"] | None:
+    return find_rows(Corpus(path=Path(key[0])), record_filter)
+
+
+def read_column(opened: OpenedCorpus, column: str) -> pa.ChunkedArray:
+    """One column of all records, in row order."""
+    return _read_column(opened.key, column)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _read_column(key: tuple[str, int], column: str) -> pa.ChunkedArray:
+    return Corpus(path=Path(key[0])).read_columns([column]).column(column)
+
+
+def open_searcher(opened: OpenedCorpus, space: Space) -> Searcher:
+    """The searcher of a space; a new one once a job has built its index anew."""
+    return _open_searcher(opened.key, space.name, _digest(space))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _open_searcher(key: tuple[str, int], space_name: str, digest: str) -> Searcher:
+    corpus = Corpus(path=Path(key[0]))
+    return Searcher(corpus, corpus.open_space(space_name))
+
+
+def load_encoder(searcher: Searcher) -> None:
+    """Load the space's encoder once, however many sessions ask; EncoderError where it cannot be loaded."""
+    with _ENCODER_LOCK:
+        _ = searcher.encoder
+
+
+def is_encoder_loaded(searcher: Searcher) -> bool:
+    """Whether a text can be answered without loading the model first."""
+    return "encoder" in vars(searcher)
+
+
+def answer(opened: OpenedCorpus, space: Space, view: View) -> SearchResult | None:
+    """The hits of the view's query; None while nothing is asked."""
+    query = build_query(view, fingerprint=space_fingerprint(space))
+    if query is None:
+        return None
+    _prepare(open_searcher(opened, space), query)
+    decisive = View(
+        asks=view.asks,
+        template=view.template,
+        n_hits=view.n_hits,
+        all_images=view.all_images,
+        taxon=view.taxon,
+        filters=view.filters,
+    )
+    return _answer(opened.key, space.name, _digest(space), decisive, query)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _answer(key: tuple[str, int], space_name: str, digest: str, view: View, _query: Query) -> SearchResult:
+    searcher = _open_searcher(key, space_name, digest)
+    return searcher.search(_query, k=view.n_hits, record_filter=build_filter(view), all_images=view.all_images)
+
+
+def measure_similarity(opened: OpenedCorpus, space: Space, view: View) -> Similarity | None:
+    """The similarity of every record of the space to the view's query; None while nothing is asked."""
+    query = build_query(view, fingerprint=space_fingerprint(space))
+    if query is None:
+        return None
+    _prepare(open_searcher(opened, space), query)
+    decisive = View(asks=view.asks, template=view.template)
+    return _measure(opened.key, space.name, _digest(space), decisive, query)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _measure(key: tuple[str, int], space_name: str, digest: str, view: View, _query: Query) -> Similarity:
+    from explorer.similarity import score_rows
+    from indexer.vectors import embedded_rows
+
+    searcher = _open_searcher(key, space_name, digest)
+    return score_rows(searcher, _query, embedded_rows(searcher.space))
+
+
+def open_map(opened: OpenedCorpus, space: Space) -> SpaceMap | None:
+    """The stored map of a space; None while it is still to be made."""
+    digest = _map_digest(space)
+    return _load_map(str(opened.corpus.path), space.name, digest) if digest else None
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _load_map(path: str, space_name: str, digest: str) -> SpaceMap:
+    from indexer.maps import load_map
+
+    return load_map(Corpus(path=Path(path)).open_space(space_name))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def read_large_image(uri: str, sha256: str) -> bytes | None:
+    """The image itself as WebP, at most 1,200 px; None where its file is not on this machine any more, or has changed."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    from indexer.errors import ImageError
+    from indexer.images import read_image
+
+    path = Path(uri)
+    if "://" in uri or not path.is_file():
+        return None
+    try:
+        decoded = read_image(path)
+    except ImageError:
+        return None
+    if decoded.sha256 != sha256:
+        return None
+    image = Image.fromarray(decoded.pixels)
+    image.thumbnail((LARGE_SIDE, LARGE_SIDE))
+    file = BytesIO()
+    image.save(file, "WEBP", quality=90, method=0)
+    return file.getvalue()
+
+
+def _prepare(searcher: Searcher, query: Query) -> None:
+    """Load what the query needs, saying so where it takes a while."""
+    if not query.needs_encoder or is_encoder_loaded(searcher):
+        return
+    with st.spinner("Loading the encoder; only the first question waits for it."):
+        load_encoder(searcher)
+
+
+def _digest(space: Space) -> str:
+    return str(read_json(space.index_path)["digest"]) if space.index_path.exists() else ""
+
+
+def _map_digest(space: Space) -> str:
+    return str(read_json(space.map_path())["digest"]) if space.map_path().exists() else ""
+
+
+def read_records(opened: OpenedCorpus, rows: list[int]) -> list[dict[str, Any]]:
+    """The records of the given rows, in that order."""
+    found: list[dict[str, Any]] = opened.corpus.read_rows(rows).to_pylist() if rows else []
+    return found

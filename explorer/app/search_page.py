@@ -1,0 +1,78 @@
+"""The page Search: a query and its hits; while nothing is asked, the records themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from explorer.app.cards import Card, card_of_hit, show_gallery
+from explorer.app.downloading import offer_csv, state_provenance
+from explorer.app.messages import show_note, show_small, showing_problems
+from explorer.app.opened import OpenedCorpus, answer, find_matching, read_records
+from explorer.app.paging import show_paging
+from explorer.app.query_bar import show_query_bar
+from explorer.app.record_view import show_open_record
+from explorer.app.session import current_view
+from explorer.captions import say_exactness
+from explorer.downloads import hits_csv
+from explorer.search import SearchResult
+from explorer.viewstate import AskKind, build_filter, describe_filter
+from indexer.corpus import Space
+
+_EXPLAIN = (
+    "“Closer than 99.7 %” compares a hit with chance: for images, with random pairs of records of this space; for words, "
+    "with how near this question is to random records. Cosines themselves differ too much between models to be read."
+)
+
+
+def show_search_page(opened: OpenedCorpus, space: Space) -> None:
+    """The page."""
+    show_query_bar(opened, space)
+    with showing_problems():
+        result = answer(opened, space, current_view())
+        if result is None:
+            _show_records(opened)
+        else:
+            _show_hits(opened, space, result)
+    show_open_record(opened)
+
+
+def _show_hits(opened: OpenedCorpus, space: Space, result: SearchResult) -> None:
+    view = current_view()
+    exactness = say_exactness(is_exact=result.is_exact, n_matching=result.n_matching, recall=result.recall)
+    filtered = describe_filter(view)
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="answered"):
+        st.text(
+            f"{len(result.hits):,} nearest · {exactness}" + (f" · {filtered}" if filtered else ""), help=_EXPLAIN
+        )
+        if result.hits:
+            provenance = state_provenance(opened, space, view)
+            offer_csv("Download CSV", lambda: hits_csv(result.hits, provenance), file_name="hits.csv", key="hits-csv")
+    for note in result.notes:
+        show_note(note[0].upper() + note[1:] + ".")
+    if not result.hits:
+        show_note("No record matches. Loosen or clear the filters on the left.")
+    has_text = any(ask.kind in (AskKind.TEXT, AskKind.WITHOUT) for ask in view.asks)
+    show_gallery(opened, [card_of_hit(hit, has_text=has_text) for hit in result.hits], name="hits")
+
+
+def _show_records(opened: OpenedCorpus) -> None:
+    """A page of the records that pass the filter, in an order that mixes them."""
+    rows = _mix(opened)
+    if not rows:
+        show_note("No record matches. Loosen or clear the filters on the left.")
+        return
+    page = show_paging(len(rows), what="records")
+    show_gallery(opened, [Card(record=record) for record in read_records(opened, rows[page])], name="records")
+    show_small("In mixed order, the same each time.")
+
+
+def _mix(opened: OpenedCorpus) -> Sequence[int]:
+    """The rows that pass the filter, shuffled with a fixed seed, so that a first page shows the breadth."""
+    import numpy as np
+
+    matching = find_matching(opened, build_filter(current_view()))
+    rows = np.arange(opened.corpus.count_records()) if matching is None else matching
+    mixed: list[int] = np.random.default_rng(0).permutation(rows).tolist()
+    return mixed

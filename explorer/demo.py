@@ -1,0 +1,34 @@
+"""The demonstration: a synthetic tree of life, drawn, indexed with the bundled encoder, opened in the app."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from explorer.progress import announce, follow_job
+
+
+def run_demo(corpus: Path, *, n_images: int, port: int, show_app: bool) -> None:
+    """Make the demo corpus where it is missing, lay out its map, and open the app.
+
+    The map takes about a minute, most of it for umap-learn to compile itself; it is made while the app is open already.
+    """
+    from indexer.job import IndexSettings, index_images
+    from training.demo import draw_demo
+
+    pictures = corpus.with_name(corpus.name + "-images")
+    table = draw_demo(pictures, n_images=n_images)
+    settings = IndexSettings(source=table, corpus=corpus, model="bundled", with_map=not show_app)
+    with follow_job() as listener:
+        report = index_images(settings, listener)
+    announce(report.describe())
+    if show_app:
+        from explorer.server import serve_app
+
+        map_job = subprocess.Popen([sys.executable, "-m", "explorer", "map", str(corpus)])
+        try:
+            serve_app(report.corpus, port=port, address="127.0.0.1", open_browser=True)
+        finally:
+            map_job.terminate()
+            map_job.wait()

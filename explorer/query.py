@@ -1,0 +1,159 @@
+"""Questions: a weighted sum of texts, images, records and vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexer.errors import QueryError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float32
+
+RAW_TEMPLATE = "{}"
+# "photo" is the sentence that BioCLIP's captions were trained in (imageomics/bioclip, make_wds_reproduce.py).
+TEMPLATES = {"raw": RAW_TEMPLATE, "photo": "a photo of {}."}
+WEIGHTS = {"text": 1.0, "image": 1.0, "like": 1.0, "minus": 0.5}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPart:
+    """A description; `template` holds it at `{}`."""
+
+    text: str
+    weight: float = 1.0
+    template: str = RAW_TEMPLATE
+
+    def sentence(self) -> str:
+        """The text that is encoded."""
+        return self.template.replace("{}", self.text)
+
+    def describe(self) -> str:
+        """The part in words."""
+        return f"text {self.text!r}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePart:
+    """An image file."""
+
+    path: Path
+    weight: float = 1.0
+
+    def describe(self) -> str:
+        """The part in words."""
+        return f"image {self.path.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordPart:
+    """A record of the corpus."""
+
+    record_id: str
+    weight: float = 1.0
+
+    def describe(self) -> str:
+        """The part in words."""
+        return f"record {self.record_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorPart:
+    """A vector of the space, as `encode_image_bytes` gives it; `name` says what it stands for."""
+
+    vector: Float32[np.ndarray, " d"]
+    name: str
+    weight: float = 1.0
+
+    def describe(self) -> str:
+        """The part in words."""
+        return f"image {self.name}"
+
+
+Part = TextPart | ImagePart | RecordPart | VectorPart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What is looked for: the direction of the weighted sum of the parts' unit vectors.
+
+    Parts of negative weight push away ("less like this"); QueryError where no part has a positive weight.
+    """
+
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        if not any(part.weight > 0 for part in self.parts):
+            raise QueryError("query: nothing to look for; give a text, --image FILE or --like RECORD_ID.")
+
+    @property
+    def has_text(self) -> bool:
+        """Whether any part is a text, so that scores are cross-modal and lower."""
+        return any(isinstance(part, TextPart) for part in self.parts)
+
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether a model must be loaded to ask it."""
+        return any(isinstance(part, TextPart | ImagePart) for part in self.parts)
+
+    def describe(self) -> str:
+        """The query in one line, as exports and pages give it."""
+        return " ".join(f"{part.weight:+g} {part.describe()}" for part in self.parts)
+
+
+def resolve_template(name: str) -> str:
+    """The template of that name, or `name` itself where it holds `{}`; QueryError otherwise."""
+    if name in TEMPLATES:
+        return TEMPLATES[name]
+    if "{}" in name:
+        return name
+    raise QueryError(
+        f"--template {name!r}: not known; use {', '.join(TEMPLATES)} or a sentence with {{}} where the text goes."
+    )
+
+
+def build_query(
+    *,
+    text: str | None = None,
+    images: Sequence[Path] = (),
+    like: Sequence[str] = (),
+    minus: Sequence[str] = (),
+    weights: Sequence[str] = (),
+    template: str = "raw",
+) -> Query:
+    """The query of a command line; QueryError where nothing is asked or a weight cannot be read.
+
+    Args:
+        text: a description.
+        images: files.
+        like: record ids.
+        minus: descriptions to push away from.
+        weights: `KIND=NUMBER` for the kinds text, image, like (1 by default) and minus (0.5, subtracted).
+        template: name of a template, or a sentence with `{}`.
+    """
+    weight = WEIGHTS | dict(_read_weight(pair) for pair in weights)
+    sentence = resolve_template(template)
+    parts: list[Part] = []
+    if text:
+        parts.append(TextPart(text=text, weight=weight["text"], template=sentence))
+    parts += [ImagePart(path=path, weight=weight["image"]) for path in images]
+    parts += [RecordPart(record_id=record_id, weight=weight["like"]) for record_id in like]
+    parts += [TextPart(text=away, weight=-weight["minus"], template=sentence) for away in minus]
+    return Query(parts=tuple(parts))
+
+
+def _read_weight(pair: str) -> tuple[str, float]:
+    kind, _, number = pair.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if kind not in WEIGHTS or not 0 <= value < float("inf"):
+        raise QueryError(
+            f"--weight {pair!r}: not of the form KIND=NUMBER; kinds are {', '.join(WEIGHTS)}, numbers are 0 or more. "
+            "Write e.g. --weight image=0.5"
+        )
+    return kind, value

@@ -1,0 +1,1 @@
+"""The corpus: what is stored, how it is made, how it is read."""

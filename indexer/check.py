@@ -1,0 +1,192 @@
+"""Every promise of the format, verified (`morphospace check`). `data/README.md` states the promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from indexer.corpus import STATUS_IMAGE, Corpus, Space
+from indexer.errors import InputError
+from indexer.files import hash_file
+from indexer.maps import load_map
+from indexer.neighbours import indexed_rows, open_index, read_index_facts
+from indexer.rejections import read_rejections
+from indexer.vectors import open_vectors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float32, Int64
+
+# Rounding a unit vector of d values to float16 moves its length by at most about 2^-11.
+LENGTH_TOLERANCE = 2e-3
+BATCH = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        faults: broken promises, one sentence each; empty where the corpus is sound.
+        pending: work that a job has not done yet, which is no fault; not looked for where there are faults.
+        n_checked: promises verified.
+    """
+
+    faults: tuple[str, ...]
+    pending: tuple[str, ...]
+    n_checked: int
+
+
+def check_corpus(corpus: Corpus) -> CheckReport:
+    """Verify every promise of the format; reads all vectors once, and the images not at all."""
+    faults: list[str] = []
+    pending: list[str] = []
+    checks: list[tuple[str, Callable[[], Iterator[str]]]] = [
+        ("records", lambda: _check_records(corpus)),
+        ("rejected.csv", lambda: _check_rejections(corpus)),
+    ]
+    spaces = _read_spaces(corpus, faults)
+    for space in spaces:
+        checks += [
+            (f"space {space.name}: spec", lambda space=space: _check_spec(space)),  # type: ignore[misc]
+            (f"space {space.name}: vectors", lambda space=space: _check_vectors(corpus, space)),  # type: ignore[misc]
+            (f"space {space.name}: index", lambda space=space: _check_index(space)),  # type: ignore[misc]
+            (f"space {space.name}: map", lambda space=space: _check_maps(space)),  # type: ignore[misc]
+        ]
+    for what, check in checks:
+        try:
+            faults += [f"{what}: {fault}" for fault in check()]
+        except (InputError, ValueError, OSError, RuntimeError, KeyError, TypeError) as error:
+            faults.append(f"{what}: cannot be read ({type(error).__name__}: {error})")
+    if not faults:
+        pending = [line for space in spaces for line in _list_pending(corpus, space)]
+    return CheckReport(faults=tuple(faults), pending=tuple(pending), n_checked=len(checks))
+
+
+def _read_spaces(corpus: Corpus, faults: list[str]) -> list[Space]:
+    try:
+        return list(corpus.spaces().values())
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        faults.append(f"spaces: cannot be read ({type(error).__name__}: {error})")
+        return []
+
+
+def _check_records(corpus: Corpus) -> Iterator[str]:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    if not corpus.has_records():
+        return
+    dataset = corpus.open_records()
+    table = dataset.to_table(columns=["row", "record_id", "occurrence_id", "status"])
+    rows = table.column("row").to_numpy()
+    if not np.array_equal(rows, np.arange(len(rows))):
+        yield f"the rows are not 0 to {len(rows) - 1} in order"
+    for name in ("record_id", "occurrence_id"):
+        if table.column(name).null_count:
+            yield f"{table.column(name).null_count} records have no {name}"
+    repeated = len(rows) - len(pc.unique(table.column("record_id")))
+    if repeated:
+        yield f"{repeated} record ids are not unique"
+    images = pc.sum(pc.equal(table.column("status"), STATUS_IMAGE)).as_py() or 0
+    for column in ("thumbnail", "sha256"):
+        present = dataset.count_rows(filter=f"{column} IS NOT NULL")
+        if present != images:
+            yield f"{images} records have an image, {present} a {column}"
+
+
+def _check_rejections(corpus: Corpus) -> Iterator[str]:
+    for rejection in read_rejections(corpus.rejected_path).values():
+        if not rejection.reason:
+            yield f"{rejection.uri} was refused without a reason"
+
+
+def _check_spec(space: Space) -> Iterator[str]:
+    from indexer.files import read_json
+
+    stored = read_json(space.folder / "space.json")
+    computed = space.encoder.fingerprint if space.encoder else None
+    if stored["fingerprint"] != computed:
+        yield f"the stored fingerprint {stored['fingerprint']} is not that of the stored spec ({computed})"
+    if space.encoder and space.encoder.dimension != space.dimension:
+        yield f"the encoder makes {space.encoder.dimension} dimensions, the space holds {space.dimension}"
+
+
+def _check_vectors(corpus: Corpus, space: Space) -> Iterator[str]:
+    import numpy as np
+
+    dataset = open_vectors(space)
+    if dataset is None:
+        return
+    seen: list[Int64[np.ndarray, " n"]] = []
+    n_bad = 0
+    for batch in dataset.to_batches(batch_size=BATCH):
+        seen.append(batch.column("row").to_numpy())
+        values = batch.column("vector")
+        if values.type.list_size != space.dimension:
+            yield f"vectors have {values.type.list_size} dimensions, the space holds {space.dimension}"
+            return
+        n_bad += _count_bad(values.flatten().to_numpy(zero_copy_only=False).reshape(-1, space.dimension))
+    rows = np.concatenate(seen) if seen else np.empty(0, np.int64)
+    if n_bad:
+        yield f"{n_bad} vectors are not of unit length"
+    if len(np.unique(rows)) != len(rows):
+        yield f"{len(rows) - len(np.unique(rows))} rows have more than one vector"
+    if len(rows) and (rows.min() < 0 or rows.max() >= corpus.count_records()):
+        yield "there are vectors of rows that are no record"
+
+
+def _count_bad(values: Float32[np.ndarray, "n d"]) -> int:
+    import numpy as np
+
+    lengths = np.linalg.norm(values.astype(np.float32), axis=1)
+    return int((~(np.abs(lengths - 1) <= LENGTH_TOLERANCE)).sum())
+
+
+def _check_index(space: Space) -> Iterator[str]:
+    import numpy as np
+
+    if not space.index_path.exists():
+        return
+    _, file, digest = read_index_facts(space)
+    if hash_file(file) != digest:
+        yield f"{file.name} is not the file that index.json describes (its digest differs)"
+        return
+    rows = indexed_rows(open_index(space))
+    dataset = open_vectors(space)
+    stored = dataset.to_table(columns=["row"]).column("row").to_numpy() if dataset else np.empty(0, np.int64)
+    strange = np.setdiff1d(rows, stored)
+    if len(strange):
+        yield f"it holds {len(strange)} rows that have no vector (first: {strange[0]})"
+
+
+def _check_maps(space: Space) -> Iterator[str]:
+    import numpy as np
+
+    for description in sorted(space.folder.glob("maps/*/map.json")):
+        stored = load_map(space, description.parent.name)
+        file = next(description.parent.glob("coordinates-*.parquet"))
+        if hash_file(file) != stored.digest:
+            yield f"{file.name} is not the file that map.json describes (its digest differs)"
+        if not np.isfinite(stored.positions).all():
+            yield f"{description.parent.name}: holds positions that are not finite"
+        if len(stored.rows) != stored.facts["n"] or len(np.unique(stored.rows)) != len(stored.rows):
+            yield f"{description.parent.name}: does not hold the {stored.facts['n']} distinct rows that it says"
+
+
+def _list_pending(corpus: Corpus, space: Space) -> list[str]:
+    from indexer.maps import has_current_map
+    from indexer.neighbours import is_current
+
+    found = []
+    n_images = int(corpus.open_records().count_rows(filter=f"status = '{STATUS_IMAGE}'")) if corpus.has_records() else 0
+    dataset = open_vectors(space)
+    n_vectors = dataset.count_rows() if dataset else 0
+    if space.encoder and n_vectors < n_images:
+        found.append(f"space {space.name}: {n_images - n_vectors:,} images have no vector yet")
+    if not is_current(space):
+        found.append(f"space {space.name}: the index does not hold every vector yet")
+    if not has_current_map(space):
+        found.append(f"space {space.name}: the map does not show every vector yet")
+    return found

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from explorer.filters import ColumnCondition, Filter, find_rows
+from indexer.corpus import Corpus
+from indexer.errors import QueryError
+from tests.corpora import angles, make_vector_corpus
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    columns = {
+        "order": ["Lepidoptera", "Lepidoptera", None],
+        "scientificName": ["Heliconius erato", "Heliconius melpomene", "O'Brien's \"moth\""],
+        "beak depth (mm)": [1.5, 2.5, None],
+    }
+    return make_vector_corpus(tmp_path / "f.corpus", angles(0, 1, 2), columns=columns)[0]
+
+
+def rows(corpus: Corpus, **kwargs: object) -> list[int]:
+    found = find_rows(corpus, Filter(**kwargs))  # type: ignore[arg-type]
+    assert found is not None
+    return [int(row) for row in found]
+
+
+def test_no_filter_lets_every_record_answer(corpus: Corpus) -> None:
+    assert find_rows(corpus, Filter()) is None
+
+
+def test_reserved_words_and_odd_names_are_columns_like_others(corpus: Corpus) -> None:
+    assert rows(corpus, where="order = 'Lepidoptera'") == [0, 1]
+    assert rows(corpus, where="`beak depth (mm)` > 2") == [1]
+    assert rows(corpus, conditions=(ColumnCondition(column="beak depth (mm)", low=1, high=2),)) == [0]
+
+
+def test_a_value_with_quotes_is_matched_as_it_is(corpus: Corpus) -> None:
+    condition = ColumnCondition(column="scientificName", values=("O'Brien's \"moth\"",))
+    assert rows(corpus, conditions=(condition,)) == [2]
+
+
+def test_a_taxon_is_found_at_any_rank_and_in_any_case(corpus: Corpus) -> None:
+    assert rows(corpus, taxon="lepidoptera") == [0, 1]
+    assert rows(corpus, taxon="Heliconius erato") == [0]
+
+
+def test_an_unknown_taxon_brings_the_nearest_name(corpus: Corpus) -> None:
+    with pytest.raises(QueryError, match="Did you mean Lepidoptera"):
+        find_rows(corpus, Filter(taxon="Lepidoptra"))
+
+
+def test_a_column_in_double_quotes_is_refused_rather_than_never_matching(corpus: Corpus) -> None:
+    with pytest.raises(QueryError, match="in double quotes is a text, not the column"):
+        find_rows(corpus, Filter(where="\"order\" = 'Lepidoptera'"))
+
+
+def test_an_unknown_column_lists_those_there_are(corpus: Corpus) -> None:
+    with pytest.raises(QueryError, match=r"no column ordr; the columns are .*scientificName"):
+        find_rows(corpus, Filter(where="ordr = 'x'"))
+
+
+def test_a_condition_that_is_no_sql_is_refused(corpus: Corpus) -> None:
+    with pytest.raises(QueryError, match="Write e.g. --where"):
+        find_rows(corpus, Filter(where="order = = 'x'"))

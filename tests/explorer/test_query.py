@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from explorer.query import TextPart, build_query, resolve_template
+from indexer.errors import QueryError
+
+
+def test_weights_are_set_by_kind() -> None:
+    query = build_query(
+        text="a bird", images=[Path("a.jpg")], like=["r1"], minus=["grass"], weights=["image=0.25", "minus=2"]
+    )
+    assert [(type(part).__name__, part.weight) for part in query.parts] == [
+        ("TextPart", 1.0),
+        ("ImagePart", 0.25),
+        ("RecordPart", 1.0),
+        ("TextPart", -2.0),
+    ]
+    assert query.describe() == "+1 text 'a bird' +0.25 image a.jpg +1 record r1 -2 text 'grass'"
+
+
+def test_a_template_holds_the_text() -> None:
+    part = build_query(text="Parus major", template="photo").parts[0]
+    assert isinstance(part, TextPart)
+    assert part.sentence() == "a photo of Parus major."
+    assert resolve_template("a drawing of {}") == "a drawing of {}"
+
+
+def test_an_unknown_template_is_refused() -> None:
+    with pytest.raises(QueryError, match="use raw, photo or a sentence"):
+        resolve_template("fancy")
+
+
+@pytest.mark.parametrize("pair", ["image", "image=x", "colour=1", "image=-1", "image=inf", "image=nan"])
+def test_a_weight_that_cannot_be_read_is_refused(pair: str) -> None:
+    with pytest.raises(QueryError, match="not of the form KIND=NUMBER"):
+        build_query(text="x", weights=[pair])
+
+
+def test_pushing_away_alone_is_no_question() -> None:
+    with pytest.raises(QueryError, match="nothing to look for"):
+        build_query(minus=["grass"])

@@ -1,0 +1,1 @@
+"""Pictures of the synthetic organisms: one module per body plan, outlines, colours and paint."""
