@@ -64,7 +64,9 @@ def explain_percentile(percentile: float, score: float, *, has_text: bool) -> st
     """The same in full, with the cosine, as a tooltip says it."""
     pairs = "randomly drawn records are to this question" if has_text else "random pairs of records are to each other"
     scale = "" if isnan(percentile) else f"Closer to the query than {percentile:.2f} % of {pairs}, in this space. "
-    return f"{scale}Score (cosine): {score:.3f}. A score means little by itself: its usual range differs between models."
+    return (
+        f"{scale}Score (cosine): {score:.3f}. A score means little by itself: its usual range differs between models."
+    )
 
 
 def count_others(n_images: int) -> str:

@@ -106,7 +106,7 @@ def draw_map(drawing: MapDrawing) -> go.Figure:
         hovermode="closest",
         hoverlabel={"bgcolor": "white", "bordercolor": "#9A9A9A", "font": {"color": "#1A1A1A", "size": 13}},
         legend={
-            "title": {"text": escape_text(drawing.colouring.title)},
+            "title": {"text": "" if drawing.colouring.labels is None else escape_text(drawing.colouring.title)},
             "itemsizing": "constant",
             "font": {"size": 12},
             "x": 1.0,

@@ -20,6 +20,7 @@ from explorer.captions import name_record
 
 if TYPE_CHECKING:
     from explorer.search import Hit
+    from indexer.rejections import Rejection
 
 RECORD_FIELDS = ("scientificName", "vernacularName", "license", "rightsHolder", "uri")
 HIT_FIELDS = ("rank", "row", "record_id", "score", "percentile", "n_images")
@@ -74,6 +75,12 @@ def selection_csv(
         lines.append(own | describe_record(record) | asdict(provenance))
     fields = ("row", "record_id", "score", "percentile")
     return _write_lines((*fields, *_record_fields(), *Provenance.__dataclass_fields__), lines)
+
+
+def rejections_csv(rejections: Sequence[Rejection]) -> bytes:
+    """The refused images with their reasons."""
+    fields = ("record_id", "reason", "uri")
+    return _write_lines(fields, [{field: getattr(rejection, field) for field in fields} for rejection in rejections])
 
 
 def describe_record(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -107,9 +107,10 @@ class Searcher:
         encoder = load_encoder(spec.model, device=self._device, precision=spec.precision, announce=self._announce)
         if encoder.spec.fingerprint != spec.fingerprint:
             raise EncoderError(
-                f"{self.corpus.name}: space {self.space.name!r} was made with {spec.describe()}, this query was "
-                f"prepared with {encoder.spec.describe()}. Re-embed with: morphospace index SOURCE --corpus {self.corpus.path} "
-                f"--model {spec.model} --space NEW_NAME"
+                f"{self.corpus.name}: space {self.space.name!r} was made with {spec.describe()}, "
+                f"this query was prepared with {encoder.spec.describe()}. "
+                f"Re-embed with: morphospace index SOURCE --corpus {self.corpus.path} --model {spec.model} "
+                "--space NEW_NAME"
             )
         return encoder
 
@@ -144,7 +145,8 @@ class Searcher:
         length = float(np.linalg.norm(total))
         if not length > 1e-6:
             raise QueryError(f"query {query.describe()}: its parts cancel out. Change a weight or leave a part out.")
-        return (total / length).astype(np.float32)
+        direction: Float32[np.ndarray, " d"] = (total / length).astype(np.float32)
+        return direction
 
     def encode_image_bytes(self, data: bytes, name: str) -> Float32[np.ndarray, " d"]:
         """The unit vector of an uploaded image; ImageError where it cannot be read."""

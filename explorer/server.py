@@ -10,22 +10,44 @@ from pathlib import Path
 from indexer.corpus import Corpus
 
 CORPUS_VARIABLE = "MORPHOSPACE_CORPUS"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+UPLOAD_LIMIT_MB = 100
+THEME = {
+    "base": "light",
+    "primaryColor": "#1F6F54",
+    "backgroundColor": "#FFFFFF",
+    "secondaryBackgroundColor": "#F5F5F2",
+    "textColor": "#22241F",
+    "borderColor": "#DEDEDA",
+    "baseFontSize": "15",
+    "baseRadius": "6px",
+    "headingFontSizes": '["1.6rem", "1.35rem", "1.15rem"]',
+    "showWidgetBorder": "true",
+}
 
 
 def server_command(*, port: int, address: str, open_browser: bool) -> list[str]:
-    """The command of the server. Usage statistics are off, uploads are limited to one photograph's size (MB)."""
+    """The command of the server.
+
+    Usage statistics and the prompt for an e-mail address are off. On loopback only requests that name this machine
+    are answered, so that no web page can reach the app under a name of its own (DNS rebinding).
+    """
     main = Path(__file__).parent / "app" / "main.py"
     options = {
         "server.port": str(port),
         "server.address": address,
         "server.headless": str(not open_browser).lower(),
-        "server.maxUploadSize": "100",
+        "server.maxUploadSize": str(UPLOAD_LIMIT_MB),
         "server.fileWatcherType": "none",
+        "server.showEmailPrompt": "false",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "full",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
+    if address in LOOPBACK:
+        flags += [f"--server.allowedHosts={host}" for host in LOOPBACK]
+    flags += [f"--theme.{name}={value}" for name, value in THEME.items()]
     return [sys.executable, "-m", "streamlit", "run", str(main), *flags]
 
 

@@ -46,8 +46,8 @@ def unpack_image(token: str, *, fingerprint: str) -> Float32[np.ndarray, " d"]:
     made_with, packed, name = _split_image(token)
     if made_with != fingerprint:
         raise QueryError(
-            f"image {name}: its vector was made with the encoder {made_with}, this space with {fingerprint}; they cannot "
-            "be compared. Upload the image again, or choose the space that the link was made in."
+            f"image {name}: its vector was made with the encoder {made_with}, this space with {fingerprint}; "
+            "they cannot be compared. Upload the image again, or choose the space that the link was made in."
         )
     values = np.frombuffer(_decode(packed, f"image {name}"), np.int8).astype(np.float32)
     if not 0 < len(values) <= MAX_DIMENSION or not values.any():
@@ -67,7 +67,7 @@ def pack_rows(rows: Sequence[int]) -> str:
 
 
 def unpack_rows(token: str) -> tuple[int, ...]:
-    """The rows that `pack_rows` wrote, ascending; QueryError where the token is damaged or holds more than 2 million."""
+    """The rows that `pack_rows` wrote, ascending; QueryError where the token is damaged or too long."""
     inflater = zlib.decompressobj()
     try:
         packed = inflater.decompress(_decode(token, "selection"), MAX_SELECTED)

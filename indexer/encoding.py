@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from indexer.devices import weight_type
 from indexer.encoder_spec import EncoderSpec
 from indexer.errors import EncoderError
+from indexer.plain_tokenizer import PlainTokenizer
 from indexer.preprocessing import normalise_batch, resize_pixels
 
 if TYPE_CHECKING:
@@ -186,6 +187,8 @@ class Encoder:
 
 def count_tokens(tokenizer: Any, text: str) -> int:
     """How many tokens a text has with its start and end, uncut, for any of open_clip's tokenizers."""
+    if isinstance(tokenizer, PlainTokenizer):
+        return tokenizer.count(text)
     hugging_face = getattr(tokenizer, "tokenizer", None)
     if hugging_face is None:
         return len(tokenizer.encode(text)) + 2

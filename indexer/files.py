@@ -58,7 +58,9 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def publish(description: Path, stem: str, suffix: str, write: Callable[[Path], object], facts: Mapping[str, Any]) -> None:
+def publish(
+    description: Path, stem: str, suffix: str, write: Callable[[Path], object], facts: Mapping[str, Any]
+) -> None:
     """Write an artefact under a name made of its digest, then the JSON description that names it.
 
     The description is the commit: it adds `file` and `digest` to `facts`, and replaces the former description in

@@ -251,7 +251,7 @@ def _what_else(data: bytes) -> str:
     claimed = _claimed_format(data)
     if claimed:
         return (
-            f"starts as {claimed}, but the header is damaged, cut short, or of a kind that is not supported (bit depth, "
+            f"starts as {claimed}, but the header is damaged, cut short, or of a kind that is not read (bit depth, "
             "channels, compression); 8- and 16-bit grey and colour are read. Fetch it again or export it as 8-bit PNG."
         )
     return f"this is not an image of a known format; {_READABLE}."

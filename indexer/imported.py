@@ -140,6 +140,7 @@ def _store(
 ) -> tuple[int, int]:
     """Commit shard by shard: records that are new, then their vectors; how many vectors and records were new."""
     import numpy as np
+    import pyarrow as pa
 
     records = prepare_columns(found.records)
     admit_columns(corpus, records.schema)
@@ -149,7 +150,7 @@ def _store(
     n_imported = n_new = 0
     for shard in iterate_shards(len(ids)):
         new = [position for position in shard if ids[position] not in known]
-        rows = _append(corpus, records.take(new), images, rejections)
+        rows = _append(corpus, records.take(pa.array(new, pa.int64())), images, rejections)
         known |= {ids[position]: row for position, row in zip(new, rows, strict=True)}
         missing = [position for position in shard if known[ids[position]] not in done]
         if missing:

@@ -82,7 +82,9 @@ class IndexReport:
     def describe(self) -> str:
         """The summary line."""
         if not self.n_embedded and not self.n_rejected:
-            return f"{self.corpus.path}: nothing to do; {self.n_present:,} images are in space {self.space.name} already"
+            return (
+                f"{self.corpus.path}: nothing to do; {self.n_present:,} images are in space {self.space.name} already"
+            )
         listed = f", listed in {self.corpus.rejected_path}" if self.n_rejected else ""
         return (
             f"{self.corpus.path}: {self.n_embedded:,} images embedded into space {self.space.name}, "
@@ -92,7 +94,7 @@ class IndexReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """Who hears of a job's progress.
+    """Who hears of a job's progress; by default nobody.
 
     Attributes:
         announce: a line of text for the user.
@@ -100,9 +102,9 @@ class Listener:
         advance: images embedded and images refused since the last call.
     """
 
-    announce: Callable[[str], None]
-    start: Callable[[int], None]
-    advance: Callable[[int, int], None]
+    announce: Callable[[str], None] = lambda line: None
+    start: Callable[[int], None] = lambda total: None
+    advance: Callable[[int, int], None] = lambda n_embedded, n_rejected: None
 
 
 def index_images(settings: IndexSettings, listener: Listener) -> IndexReport:

@@ -101,7 +101,7 @@ def read_vectors(space: Space, rows: list[int]) -> Float32[np.ndarray, "n d"]:
     found[found] = stored[order[places[found]]] == np.asarray(rows)[found]
     if not found.all():
         raise CorpusError(
-            f"{space.name}: {int((~found).sum())} records have no vector here (first: row {np.asarray(rows)[~found][0]}). "
+            f"{space.name}: {int((~found).sum())} records have no vector (first: row {np.asarray(rows)[~found][0]}). "
             "Run `morphospace index` again to embed them."
         )
     return _as_matrix(dataset.take(order[places].tolist(), columns=["vector"]).column("vector"), space.dimension)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def make_vector_corpus(
     path: Path,
     vectors: Float32[np.ndarray, "n d"],
     *,
-    columns: dict[str, Sequence[Any]] | None = None,
+    columns: Mapping[str, Sequence[Any]] | None = None,
     record_ids: Sequence[str] | None = None,
     occurrence_ids: Sequence[str] | None = None,
     exact_up_to: int = 200_000,

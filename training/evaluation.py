@@ -97,7 +97,7 @@ def evaluate_encoder(
     untrained = build_towers(config, towers.tokenizer)
     metrics = {
         "chance": chance_levels(trial),
-        "pixel_pca": judge_pictures(trial, *project_pixels(trial, n_components=config.dimension)),
+        "pixel_pca": judge_pixels(trial, n_components=config.dimension),
         "untrained": judge_towers(trial, untrained.encode_pixels, untrained.encode_texts),
         "trained": judge_towers(trial, towers.encode_pixels, towers.encode_texts),
     }
@@ -116,7 +116,14 @@ def judge_towers(
     figures = judge_species_names(trial, seen, encode_texts)
     figures |= judge_genus_names(trial, seen, unseen, encode_texts)
     figures |= judge_state_words(trial, np.concatenate([seen, unseen]), encode_texts)
-    return figures | judge_pictures(trial, seen, unseen)
+    figures |= judge_pictures(trial, seen, unseen)
+    return figures | judge_ecology(trial, np.concatenate([seen, unseen]))
+
+
+def judge_pixels(trial: Trial, *, n_components: int) -> dict[str, float]:
+    """The figures that need no text, of the principal components of bare pixels."""
+    seen, unseen = project_pixels(trial, n_components=n_components)
+    return judge_pictures(trial, seen, unseen) | judge_ecology(trial, np.concatenate([seen, unseen]))
 
 
 def judge_species_names(
@@ -173,7 +180,7 @@ def find_answers(trial: Trial, query: StateQuery) -> Bool[np.ndarray, " n"]:
 
 
 def judge_pictures(trial: Trial, seen: Vectors, unseen: Vectors) -> dict[str, float]:
-    """Figures of the pictures alone: search for the same species, and the hidden ecology."""
+    """Search by picture: mean average precision for the same species, and how often the nearest one is of it."""
     figures = {}
     for name, vectors, numbers in (("seen", seen, trial.seen.numbers), ("unseen", unseen, trial.unseen.numbers)):
         scores = vectors @ vectors.T
@@ -182,7 +189,7 @@ def judge_pictures(trial: Trial, seen: Vectors, unseen: Vectors) -> dict[str, fl
         np.fill_diagonal(same, False)
         figures[f"picture_map_{name}_species"] = float(average_precision(scores, same).mean())
         figures[f"nearest_same_{name}_species"] = float((numbers[scores.argmax(axis=1)] == numbers).mean())
-    return figures | judge_ecology(trial, np.concatenate([seen, unseen]))
+    return figures
 
 
 def judge_ecology(trial: Trial, vectors: Vectors) -> dict[str, float]:

@@ -17,7 +17,7 @@ from training.batches import draw_batches
 from training.losses import contrastive_loss
 from training.phylogeny import Species, grow_tree
 from training.pictures import PictureSet, Stream, draw_set, list_sitters
-from training.progress import Progress, keep_quiet
+from training.progress import LossReport, Progress, keep_loss, keep_quiet
 from training.settings import TrainingConfig
 from training.states import draw_state
 from training.texts import write_caption
@@ -65,7 +65,9 @@ class _Run:
     seconds: float
 
 
-def train_encoder(config: TrainingConfig, out: Path, *, progress: Progress | None = None) -> TrainingReport:
+def train_encoder(
+    config: TrainingConfig, out: Path, *, progress: Progress | None = None, tell_loss: LossReport | None = None
+) -> TrainingReport:
     """Draws the pictures, trains both towers, and writes the encoder with its settings to the folder `out`.
 
     The folder then holds what open_clip loads as `local-dir:OUT`, the resolved settings (`training_config.json`) and
@@ -86,7 +88,7 @@ def train_encoder(config: TrainingConfig, out: Path, *, progress: Progress | Non
     pictures = draw_set(sitters, side=config.image_side, n_processes=config.n_threads, progress=report)
     drawn = time.perf_counter()
     towers = build_towers(config, learn_vocabulary(seen, config))
-    run = fit_towers(towers, pictures, species, config, progress=report)
+    run = fit_towers(towers, pictures, species, config, progress=report, tell_loss=tell_loss or keep_loss)
     write_towers(towers, out)
     seconds = {"drawing": drawn - started, "training": run.seconds}
     return _write_report(towers, run, config, out, seconds)
@@ -102,7 +104,13 @@ def learn_vocabulary(species: list[Species], config: TrainingConfig) -> Tokenize
 
 
 def fit_towers(
-    towers: Towers, pictures: PictureSet, species: tuple[Species, ...], config: TrainingConfig, *, progress: Progress
+    towers: Towers,
+    pictures: PictureSet,
+    species: tuple[Species, ...],
+    config: TrainingConfig,
+    *,
+    progress: Progress,
+    tell_loss: LossReport,
 ) -> _Run:
     """Trains the towers in place on the pictures."""
     import torch
@@ -126,7 +134,8 @@ def fit_towers(
         _set_rate(optimiser, config, step, share_done)
         losses.append(_take_step(towers, optimiser, augment_pixels(pixels[batch], rng), captions, config))
         if step % REPORT_EVERY == 0 or step == n_steps - 1:
-            progress(f"training, loss {np.mean(losses[-50:]):.3f}", step + 1, n_steps)
+            progress("training", step + 1, n_steps)
+            tell_loss(step + 1, float(np.mean(losses[-50:])))
     return _Run(n_steps=len(losses), losses=losses, seconds=time.perf_counter() - started)
 
 

@@ -67,7 +67,7 @@ def draw_sitter(sitter: Sitter, *, side: int) -> tuple[Image.Image, State]:
 
 def squash(picture: Image.Image, side: int) -> UInt8[np.ndarray, "s s 3"]:
     """The picture as the encoder sees it: side x side pixels, bicubic and antialiased."""
-    return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
+    return np.array(picture.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def draw_set(

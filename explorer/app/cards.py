@@ -84,18 +84,11 @@ def _show_line(kind: str, key: str, text: str, explanation: str = "") -> None:
 
 def _show_actions(record_id: str, key: str) -> None:
     with st.container(key=f"act-{key}", horizontal=True):
-        st.button(
-            "More like this", key=f"more-{key}", type="tertiary", on_click=_ask, args=(AskKind.LIKE, record_id)
-        )
-        st.button(
-            "Less like this",
-            key=f"less-{key}",
-            type="tertiary",
-            on_click=_ask,
-            args=(AskKind.UNLIKE, record_id),
-            disabled=not current_view().has_wanted,
-            help=None if current_view().has_wanted else "Look for something first.",
-        )
+        st.button("More like this", key=f"more-{key}", type="tertiary", on_click=_ask, args=(AskKind.LIKE, record_id))
+        if current_view().has_wanted:
+            st.button(
+                "Less like this", key=f"less-{key}", type="tertiary", on_click=_ask, args=(AskKind.UNLIKE, record_id)
+            )
         st.button("Record", key=f"open-{key}", type="tertiary", on_click=_open_record, args=(record_id,))
 
 

@@ -1,4 +1,4 @@
-"""Messages: plain text in a coloured box. Streamlit's own boxes read Markdown, and what is said here quotes metadata."""
+"""Messages: plain text in a coloured box. Streamlit's own boxes read Markdown, and messages quote metadata."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import Counter
@@ -18,7 +19,7 @@ from explorer.server import CORPUS_VARIABLE
 from explorer.summary import CorpusSummary, summarise
 from explorer.viewstate import View, build_filter, build_query
 from indexer.corpus import Corpus, Space, open_corpus
-from indexer.errors import CorpusError
+from indexer.errors import CorpusError, ImageError, InputError
 from indexer.files import read_json
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 MAX_SUGGESTED_TAXA = 5_000
 LARGE_SIDE = 1_200
 _ENCODER_LOCK = threading.Lock()
+_WARMED: set[str] = set()
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +153,25 @@ def load_encoder(searcher: Searcher) -> None:
         _ = searcher.encoder
 
 
+def warm_up(opened: OpenedCorpus, space: Space) -> None:
+    """Load the encoder in the background while the user still reads, unless that would mean a download."""
+    searcher = open_searcher(opened, space)
+    if space.encoder is None or is_encoder_loaded(searcher) or searcher.space.name in _WARMED:
+        return
+    _WARMED.add(searcher.space.name)
+    threading.Thread(target=_load_local_encoder, args=(searcher, space.encoder.model), daemon=True).start()
+
+
+def _load_local_encoder(searcher: Searcher, model: str) -> None:
+    from indexer.encoders import describe_download
+
+    try:
+        if describe_download(model) is None:
+            load_encoder(searcher)
+    except InputError as error:
+        _log.warning("the encoder of space %s was not loaded ahead: %s", searcher.space.name, error)
+
+
 def is_encoder_loaded(searcher: Searcher) -> bool:
     """Whether a text can be answered without loading the model first."""
     return "encoder" in vars(searcher)
@@ -212,12 +234,11 @@ def _load_map(path: str, space_name: str, digest: str) -> SpaceMap:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def read_large_image(uri: str, sha256: str) -> bytes | None:
-    """The image itself as WebP, at most 1,200 px; None where its file is not on this machine any more, or has changed."""
+    """The image itself as WebP, at most 1,200 px; None where its file is gone or has changed."""
     from io import BytesIO
 
     from PIL import Image
 
-    from indexer.errors import ImageError
     from indexer.images import read_image
 
     path = Path(uri)

@@ -32,7 +32,8 @@ _KIND_WORDS = {
 def show_query_bar(opened: OpenedCorpus, space: Space) -> None:
     """Text box, upload and options, and below them the parts of the query."""
     can_encode = space.encoder is not None
-    text_side, image_side = st.columns([3, 2], vertical_alignment="bottom")
+    with st.container(key="halves-query"):
+        text_side, image_side = st.columns([3, 2], vertical_alignment="bottom")
     with text_side:
         st.text_input(
             "Describe what you look for",
@@ -48,8 +49,8 @@ def show_query_bar(opened: OpenedCorpus, space: Space) -> None:
             _take_upload(opened, space)
     if not can_encode:
         show_note(
-            f"The vectors of space {space.name} were imported without naming the model that made them, so words and new "
-            "images cannot be compared with them. Start from any record below with 'More like this'."
+            f"The vectors of space {space.name} were imported without naming the model that made them, so words "
+            "and new images cannot be compared with them. Start from any record below with 'More like this'."
         )
     with st.container(horizontal=True, vertical_alignment="center", key="asks"):
         _show_chips(opened)

@@ -50,7 +50,9 @@ def _show_portrait(opened: OpenedCorpus, record: Mapping[str, Any]) -> None:
     with st.container(key="portrait"):
         show_image(image, name_record(record))
     if large is None:
-        show_small("This is the stored thumbnail: the image file is not where it was when it was indexed, or has changed.")
+        show_small(
+            "This is the stored thumbnail: the image file is not where it was when it was indexed, or has changed."
+        )
 
 
 def _show_facts(record: Mapping[str, Any]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from explorer.app.cards import Card, card_of_hit, show_gallery
@@ -21,8 +19,9 @@ from explorer.viewstate import AskKind, build_filter, describe_filter
 from indexer.corpus import Space
 
 _EXPLAIN = (
-    "“Closer than 99.7 %” compares a hit with chance: for images, with random pairs of records of this space; for words, "
-    "with how near this question is to random records. Cosines themselves differ too much between models to be read."
+    "“Closer than 99.7 %” compares a hit with chance: for images, with random pairs of records of this space; for "
+    "words, with how near this question is to random records. Cosines themselves differ too "
+    "much between models to be read."
 )
 
 
@@ -43,9 +42,7 @@ def _show_hits(opened: OpenedCorpus, space: Space, result: SearchResult) -> None
     exactness = say_exactness(is_exact=result.is_exact, n_matching=result.n_matching, recall=result.recall)
     filtered = describe_filter(view)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="answered"):
-        st.text(
-            f"{len(result.hits):,} nearest · {exactness}" + (f" · {filtered}" if filtered else ""), help=_EXPLAIN
-        )
+        st.text(f"{len(result.hits):,} nearest · {exactness}" + (f" · {filtered}" if filtered else ""), help=_EXPLAIN)
         if result.hits:
             provenance = state_provenance(opened, space, view)
             offer_csv("Download CSV", lambda: hits_csv(result.hits, provenance), file_name="hits.csv", key="hits-csv")
@@ -68,7 +65,7 @@ def _show_records(opened: OpenedCorpus) -> None:
     show_small("In mixed order, the same each time.")
 
 
-def _mix(opened: OpenedCorpus) -> Sequence[int]:
+def _mix(opened: OpenedCorpus) -> list[int]:
     """The rows that pass the filter, shuffled with a fixed seed, so that a first page shows the breadth."""
     import numpy as np
 

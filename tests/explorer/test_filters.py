@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.corpora import angles, make_vector_corpus
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
-    columns = {
+    columns: dict[str, list[Any]] = {
         "order": ["Lepidoptera", "Lepidoptera", None],
         "scientificName": ["Heliconius erato", "Heliconius melpomene", "O'Brien's \"moth\""],
         "beak depth (mm)": [1.5, 2.5, None],
@@ -47,12 +48,12 @@ def test_a_taxon_is_found_at_any_rank_and_in_any_case(corpus: Corpus) -> None:
 
 
 def test_an_unknown_taxon_brings_the_nearest_name(corpus: Corpus) -> None:
-    with pytest.raises(QueryError, match="Did you mean Lepidoptera"):
+    with pytest.raises(QueryError, match=r"Did you mean Lepidoptera"):
         find_rows(corpus, Filter(taxon="Lepidoptra"))
 
 
 def test_a_column_in_double_quotes_is_refused_rather_than_never_matching(corpus: Corpus) -> None:
-    with pytest.raises(QueryError, match="in double quotes is a text, not the column"):
+    with pytest.raises(QueryError, match=r"in double quotes is a text, not the column"):
         find_rows(corpus, Filter(where="\"order\" = 'Lepidoptera'"))
 
 
@@ -62,5 +63,5 @@ def test_an_unknown_column_lists_those_there_are(corpus: Corpus) -> None:
 
 
 def test_a_condition_that_is_no_sql_is_refused(corpus: Corpus) -> None:
-    with pytest.raises(QueryError, match="Write e.g. --where"):
+    with pytest.raises(QueryError, match=r"Write e\.g\. --where"):
         find_rows(corpus, Filter(where="order = = 'x'"))

@@ -19,11 +19,7 @@ from pathlib import Path
 def run_job(source: Path, corpus: Path, model: str) -> None:
     from indexer.job import IndexSettings, Listener, index_images
 
-    def ignore(*args: object) -> None:
-        """Hear nothing."""
-
-    listener = Listener(announce=ignore, start=ignore, advance=ignore)
-    index_images(IndexSettings(source=source, corpus=corpus, model=model, with_map=False), listener)
+    index_images(IndexSettings(source=source, corpus=corpus, model=model, with_map=False), Listener())
 
 
 def check(corpus: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_vector_of_another_length_cannot_be_appended(tmp_path: Path) -> None:
 
 
 def test_work_that_is_left_is_no_fault(tmp_path: Path) -> None:
-    corpus, space = make_vector_corpus(tmp_path / "a.corpus", angles(*range(20)))
+    corpus, _ = make_vector_corpus(tmp_path / "a.corpus", angles(*range(20)))
     report = check_corpus(corpus)
     assert report.pending == ("space given: the map does not show every vector yet",)
     assert report.faults == ()

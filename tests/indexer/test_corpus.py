@@ -23,7 +23,7 @@ def table(**columns: object) -> pa.Table:
 
 
 def test_a_directory_that_is_no_corpus_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="not a corpus .* Make one with: morphospace index"):
+    with pytest.raises(CorpusError, match=r"not a corpus .* Make one with: morphospace index"):
         open_corpus(tmp_path)
     (tmp_path / "thesis.docx").write_text("x", encoding="utf-8")
     with pytest.raises(CorpusError, match="exists and is not a corpus"):
@@ -123,7 +123,7 @@ def test_what_a_killed_writer_left_is_cleared_by_the_next_job(tmp_path: Path) ->
 
 
 def test_a_refusal_stands_until_its_file_changes(tmp_path: Path) -> None:
-    image = tmp_path / "a,\n\"b\".jpg"
+    image = tmp_path / 'a,\n"b".jpg'
     image.write_bytes(b"")
     write_rejections(tmp_path / "rejected.csv", [reject(str(image), "a", "empty; 0 bytes")])
     stored = read_rejections(tmp_path / "rejected.csv")[str(image)]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.random_encoder import write_random_encoder
 from indexer.devices import choose_batch_size, choose_device, choose_precision, find_bf16_units, weight_type
 from indexer.encoder_spec import EncoderSpec, Precision
 from indexer.encoders import load_encoder
@@ -27,7 +28,6 @@ from tests.indexer.tiny_encoders import (
     TINY_TIMM,
     TINY_VIT,
     write_colour_encoder,
-    write_random_encoder,
     write_tiny_encoder,
 )
 
@@ -239,7 +239,14 @@ def test_what_was_chosen_is_said_with_its_reason(tiny_folder: Path) -> None:
 def test_automatic_precision_follows_the_hardware() -> None:
     assert choose_precision("auto", "cuda:0").value == "bf16"
     assert choose_precision("auto", "mps").value == "fp32"
+    assert choose_precision("auto", "cuda:0", is_convolutional=True).value == "fp32"
     assert choose_precision("auto", "cpu").value == ("bf16" if find_bf16_units() else "fp32")
+
+
+def test_a_convolutional_tower_stays_in_fp32_unless_asked(tmp_path: Path) -> None:
+    write_random_encoder(TINY_RESNET, tmp_path)
+    assert load_encoder(str(tmp_path)).spec.precision == "fp32"
+    assert load_encoder(str(tmp_path), precision="bf16").spec.precision == "bf16"
 
 
 def test_unknown_devices_and_precisions_are_refused() -> None:

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
+from benchmarks.random_encoder import write_random_encoder
 from indexer.encoders import describe_download, find_pretrained, load_encoder
+from indexer.encoding import count_tokens
 from indexer.errors import EncoderError
 from indexer.model_names import parse_model_name
+from indexer.plain_tokenizer import PlainTokenizer, is_plain
 from tests.indexer.loopback_hub import COMMIT, LoopbackHub, serve_hub
-from tests.indexer.tiny_encoders import TINY_VIT, write_random_encoder, write_tiny_encoder
+from tests.indexer.tiny_encoders import TINY_VIT, write_tiny_encoder
 
 MODEL = "hf-hub:imageomics/bioclip-tiny"
 WEIGHTS = "open_clip_model.safetensors"
@@ -164,14 +167,16 @@ def test_a_pretrained_tag_of_open_clip_comes_from_its_repository_with_the_activa
     assert entry.config["model_cfg"]["quick_gelu"] is True
 
 
+# A setting that only transformers reads makes the second model's tokenizer load through it.
+@pytest.mark.parametrize("settings", [{}, {"strip_sep_token": False}], ids=["plain", "transformers"])
 def test_a_tokenizer_is_fetched_with_its_model_and_read_without_the_hub(
-    hub: LoopbackHub, tiny_folder: Path, tmp_path: Path
+    hub: LoopbackHub, tiny_folder: Path, tmp_path: Path, settings: dict[str, bool]
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_folder, folder)
     _write_word_tokenizer(folder, ["moth", "bird", "wing"])
     config = json.loads((folder / "open_clip_config.json").read_text())
-    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "somebody/words"
+    config["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": "somebody/words", "tokenizer_kwargs": settings}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     hub.publish("somebody/words", folder)
     first = load_encoder("hf-hub:somebody/words", cache_dir=tmp_path / "cache").encode_texts(["moth wing", "bird"])
@@ -181,6 +186,18 @@ def test_a_tokenizer_is_fetched_with_its_model_and_read_without_the_hub(
     np.testing.assert_array_equal(encoder.encode_texts(["moth wing", "bird"]), first)
     encoder.encode_texts(["moth " * 40])
     assert said[-1].startswith("1 of 1 texts exceed the 16 tokens")
+
+
+def test_a_plain_tokenizer_gives_the_tokens_that_transformers_gives(tmp_path: Path) -> None:
+    from open_clip.tokenizer import HFTokenizer, get_clean_fn
+
+    _write_word_tokenizer(tmp_path, ["moth", "bird", "wing"])
+    assert is_plain(tmp_path, {})
+    texts = ["moth  wing", "a bird", "", "moth " * 40]
+    ours = PlainTokenizer(tmp_path, context_length=16, clean=get_clean_fn("whitespace"))
+    theirs = HFTokenizer(str(tmp_path), context_length=16)
+    np.testing.assert_array_equal(ours(texts), theirs(texts))
+    assert [ours.count(text) for text in texts] == [count_tokens(theirs, text) for text in texts]
 
 
 def test_a_text_tower_from_transformers_is_built_without_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
@@ -210,11 +227,13 @@ def test_the_environment_alone_turns_a_fresh_process_to_another_hub(hub: Loopbac
 
 
 def _write_word_tokenizer(folder: Path, words: list[str]) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    vocabulary = {word: token for token, word in enumerate(["[PAD]", "[UNK]", *words])}
+    vocabulary = {word: token for token, word in enumerate(["[PAD]", "[UNK]", "[BOS]", "[EOS]", *words])}
+    frame = [("[BOS]", 2), ("[EOS]", 3)]
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="[BOS] $A [EOS]", special_tokens=frame)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))

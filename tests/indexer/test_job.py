@@ -18,7 +18,7 @@ from tests.indexer.photographs import paint_noise, paint_squares
 
 def run(source: Path, corpus: Path, model: str, heard: list[str] | None = None, **settings: object) -> IndexReport:
     said = [] if heard is None else heard
-    listener = Listener(announce=said.append, start=lambda n: None, advance=lambda done, refused: None)
+    listener = Listener(announce=said.append)
     asked = IndexSettings(source=source, corpus=corpus, model=model, with_map=False, **settings)  # type: ignore[arg-type]
     return index_images(asked, listener)
 
@@ -123,9 +123,9 @@ def test_a_space_is_never_mixed(tmp_path: Path, colour_encoder: str, tiny_encode
     paint_squares(source, ["blue_1"])
     with pytest.raises(CorpusError, match=r"space 'mine' was made with .*--space NAME"):
         run(source, tmp_path / "a.corpus", tiny_encoder, space="mine")
+    precision = open_corpus(tmp_path / "a.corpus").open_space("mine").encoder.precision  # type: ignore[union-attr]
+    other = "fp32" if precision == "bf16" else "bf16"
     with pytest.raises(CorpusError, match="a space is never mixed"):
-        precision = open_corpus(tmp_path / "a.corpus").open_space("mine").encoder.precision  # type: ignore[union-attr]
-        other = "fp32" if precision == "bf16" else "bf16"
         run(source, tmp_path / "a.corpus", colour_encoder, space="mine", precision=other)
 
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from training.ecology import BodyPlan
-from training.evaluation import STATE_QUERIES, Trial, average_precision, find_answers, judge_towers
+from training.evaluation import (
+    STATE_QUERIES,
+    Trial,
+    average_precision,
+    find_answers,
+    judge_genus_names,
+    judge_pictures,
+    judge_species_names,
+)
 from training.phylogeny import grow_tree
 from training.pictures import PictureSet
 from training.probes import probe_ecology
@@ -41,7 +51,7 @@ def test_an_encoder_that_reads_the_species_off_the_picture_gets_full_marks() -> 
         rows: np.ndarray = basis[pixels[:, 0, 0].astype(int) @ (1, 256, 0)]
         return rows
 
-    def encode_texts(texts: list[str]) -> np.ndarray:
+    def encode_texts(texts: Sequence[str]) -> np.ndarray:
         rows = np.zeros((len(texts), 288), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
             for one in trial.species:
@@ -49,7 +59,9 @@ def test_an_encoder_that_reads_the_species_off_the_picture_gets_full_marks() -> 
                 row[one.number] = one.vernacular in text or epithet in text or text == one.genus
         return rows
 
-    figures = judge_towers(trial, encode_pixels, encode_texts)  # type: ignore[arg-type]
+    seen, unseen = encode_pixels(trial.seen.pixels), encode_pixels(trial.unseen.pixels)
+    figures = judge_species_names(trial, seen, encode_texts) | judge_pictures(trial, seen, unseen)
+    figures |= judge_genus_names(trial, seen, unseen, encode_texts)
     full = [name for name in figures if name.startswith(("species_", "genus_top1", "picture_map", "nearest_same"))]
     assert len(full) == 12
     assert {figures[name] for name in full} == {1.0}

@@ -1,0 +1,59 @@
+"""The app's entry: `morphospace explore` runs this file with Streamlit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from explorer.app.corpus_page import show_corpus_page
+from explorer.app.map_page import show_map_page
+from explorer.app.messages import show_problem, showing_problems
+from explorer.app.opened import OpenedCorpus, open_app_corpus, read_summary, warm_up
+from explorer.app.search_page import show_search_page
+from explorer.app.session import current_view, link_problems, sync_view
+from explorer.app.sidebar import show_sidebar
+from explorer.viewstate import View, fit_view
+
+
+def main() -> None:
+    """Draw the page that the address names."""
+    st.set_page_config(page_title="Morphospace", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
+    st.html(Path(__file__).with_name("style.css"))
+    with showing_problems():
+        opened = open_app_corpus()
+        pages = [
+            st.Page(lambda: _show_search(opened), title="Search", url_path="search", default=True),
+            st.Page(lambda: _show_map(opened), title="Map", url_path="map"),
+            st.Page(lambda: show_corpus_page(opened), title="Corpus", url_path="corpus"),
+        ]
+        page = st.navigation(pages, position="top")
+        sync_view(page.url_path, lambda view: _fit(opened, view))
+        for problem in link_problems():
+            show_problem(problem)
+        show_sidebar(opened)
+        page.run()
+
+
+def _fit(opened: OpenedCorpus, view: View) -> tuple[View, tuple[str, ...]]:
+    summary = read_summary(opened)
+    return fit_view(
+        view,
+        columns={column.name: column.kind == "number" for column in summary.columns},
+        spaces=[space.space.name for space in summary.spaces],
+        n_records=summary.n_records,
+    )
+
+
+def _show_search(opened: OpenedCorpus) -> None:
+    space = opened.corpus.open_space(current_view().space)
+    show_search_page(opened, space)
+    warm_up(opened, space)
+
+
+def _show_map(opened: OpenedCorpus) -> None:
+    show_map_page(opened, opened.corpus.open_space(current_view().space))
+
+
+if __name__ == "__main__":
+    main()

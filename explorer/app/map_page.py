@@ -1,0 +1,262 @@
+"""The page Map: a space laid out on a plane, to be coloured, searched over and picked from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from explorer.app.cards import Card, card_of_hit, show_gallery
+from explorer.app.downloading import offer_csv, state_provenance
+from explorer.app.messages import show_note, show_small, showing_problems
+from explorer.app.opened import (
+    OpenedCorpus,
+    answer,
+    find_matching,
+    measure_similarity,
+    open_map,
+    read_column,
+    read_records,
+    read_summary,
+)
+from explorer.app.paging import show_paging
+from explorer.app.record_view import show_open_record
+from explorer.app.session import (
+    current_view,
+    drawn_selection,
+    forget_widgets,
+    generation,
+    mark_drawn,
+    set_widget,
+    update_view,
+)
+from explorer.captions import name_record
+from explorer.downloads import selection_csv
+from explorer.search import Hit
+from explorer.summary import ColumnSummary
+from explorer.viewstate import SIMILARITY, AskKind, View, build_filter, describe_query, fits_link
+from indexer.corpus import Space
+from indexer.terms import DISPLAY_NAME
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float64
+
+    from explorer.charts import Colouring, MapDrawing
+    from indexer.maps import SpaceMap
+
+POLL_SECONDS = 3
+PLAIN, _COLOUR = "*plain", "colour"
+_FIRST_COLOURS = ("class", "order", "family", "lifeStage", "genus", "species")
+MAX_CATEGORIES = 20
+_CAVEAT = (
+    "Near points on a UMAP are similar records; distances between groups, their sizes and their order mean little. "
+    "Check what you see here with a search."
+)
+_CHART_CONFIG = {
+    "displaylogo": False,
+    "scrollZoom": True,
+    "modeBarButtonsToRemove": ["toImage", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+}
+
+
+def show_map_page(opened: OpenedCorpus, space: Space) -> None:
+    """The page; while the map is still being made it says so, and shows it as soon as it is there."""
+    stored = open_map(opened, space)
+    if stored is None:
+        _wait_for_map(space)
+    else:
+        with showing_problems():
+            hits = _find_hits(opened, space)
+            _show_map(opened, space, stored, hits)
+            _show_selection(opened, space)
+            if hits and not current_view().selection:
+                _show_hits(opened, hits)
+    show_open_record(opened)
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def _wait_for_map(space: Space) -> None:
+    if space.map_path().exists():
+        st.rerun()
+    show_note(
+        f"The map of space {space.name} is not there yet. If a job is making it, it appears here by itself; it takes a "
+        "minute or more. Otherwise make it with: morphospace map CORPUS"
+    )
+
+
+def _find_hits(opened: OpenedCorpus, space: Space) -> tuple[Hit, ...]:
+    with showing_problems():
+        result = answer(opened, space, current_view())
+        return result.hits if result else ()
+    return ()
+
+
+def _show_map(opened: OpenedCorpus, space: Space, stored: SpaceMap, hits: Sequence[Hit]) -> None:
+    from explorer.charts import draw_map
+
+    colour = _choose_colour(opened)
+    drawing = _prepare_drawing(opened, space, stored, colour, [hit.row for hit in hits])
+    key = f"map-{generation()}"
+    st.plotly_chart(
+        draw_map(drawing),
+        theme=None,
+        key=key,
+        on_select=lambda: _take_selection(key),
+        selection_mode=("points", "box", "lasso"),
+        config=_CHART_CONFIG,
+    )
+    show_small(_describe_map(stored.facts))
+
+
+def _choose_colour(opened: OpenedCorpus) -> str:
+    """The column, SIMILARITY or PLAIN that colours the map."""
+    summary = read_summary(opened)
+    usable = {column.name: column for column in summary.columns if _can_colour(column)}
+    options = [PLAIN, *([SIMILARITY] if current_view().asks else []), *usable]
+    chosen = current_view().colour
+    if chosen not in options:
+        chosen = _first_colour(usable)
+    words = {PLAIN: "one colour", SIMILARITY: "similarity to the query"}
+    with st.container(horizontal=True, vertical_alignment="bottom", key="mapbar"):
+        st.selectbox(
+            "Colour by",
+            options,
+            key=set_widget(_COLOUR, chosen),
+            format_func=lambda name: words.get(name, name),
+            on_change=lambda: update_view(colour=st.session_state[_COLOUR]),
+            width=280,
+        )
+        show_small(
+            "Draw around points to see their records below. Double-click empties the selection; the wheel zooms."
+        )
+    return str(chosen)
+
+
+def _first_colour(usable: Mapping[str, ColumnSummary]) -> str:
+    """A column with as many values as the eye tells apart, the usual ones first."""
+    few = [name for name, column in usable.items() if column.counts and 2 <= column.n_distinct <= MAX_CATEGORIES]
+    return next((name for name in (*_FIRST_COLOURS, *few) if name in few), PLAIN)
+
+
+def _can_colour(column: ColumnSummary) -> bool:
+    return column.n_distinct > 1 or column.n_missing > 0
+
+
+def _prepare_drawing(
+    opened: OpenedCorpus, space: Space, stored: SpaceMap, colour: str, ringed: Sequence[int]
+) -> MapDrawing:
+    import numpy as np
+
+    from explorer.charts import MapDrawing
+
+    view = current_view()
+    matching = find_matching(opened, build_filter(view))
+    is_shown = np.ones(len(stored.rows), bool) if matching is None else np.isin(stored.rows, matching)
+    query = (view.asks, view.template) if colour == SIMILARITY else ()
+    figure_key = (opened.key, stored.digest, colour, query, build_filter(view), tuple(ringed))
+    return MapDrawing(
+        rows=stored.rows,
+        positions=stored.positions,
+        names=_read_names(opened, stored),
+        is_shown=is_shown,
+        colouring=_read_colouring(opened, space, stored, colour),
+        ringed=ringed,
+        selected=drawn_selection(figure_key),
+    )
+
+
+def _read_names(opened: OpenedCorpus, stored: SpaceMap) -> list[str]:
+    columns = [name for name in (DISPLAY_NAME, "scientificName", "record_id") if name in opened.corpus.column_types()]
+    values = {name: read_column(opened, name).take(stored.rows).to_pylist() for name in columns}
+    return [name_record(dict(zip(columns, row, strict=True))) for row in zip(*values.values(), strict=True)]
+
+
+def _read_colouring(opened: OpenedCorpus, space: Space, stored: SpaceMap, colour: str) -> Colouring:
+    from explorer.charts import Colouring
+
+    if colour == PLAIN:
+        return Colouring()
+    if colour == SIMILARITY:
+        return Colouring(title="score", numbers=_read_scores(opened, space, stored))
+    summary = next(column for column in read_summary(opened).columns if column.name == colour)
+    values = read_column(opened, colour).take(stored.rows)
+    if summary.kind == "number":
+        return Colouring(title=colour, numbers=values.cast("float64").to_numpy())
+    return Colouring(title=colour, labels=[None if value is None else str(value) for value in values.to_pylist()])
+
+
+def _read_scores(opened: OpenedCorpus, space: Space, stored: SpaceMap) -> Float64[np.ndarray, " n"]:
+    """The score of each point with the query; nan where a record is not indexed."""
+    import numpy as np
+
+    scores = np.full(len(stored.rows), np.nan)
+    measured = measure_similarity(opened, space, current_view())
+    if measured is not None:
+        _, here, there = np.intersect1d(stored.rows, measured.rows, assume_unique=True, return_indices=True)
+        scores[here] = measured.scores[there]
+    return scores
+
+
+def _take_selection(key: str) -> None:
+    """The rows of the points that were picked; what the filter hides and the rings carry no row."""
+    points = st.session_state[key].selection.points
+    rows = {int(point["customdata"]) for point in points if point.get("customdata") is not None}
+    update_view(selection=tuple(sorted(row for row in rows if row >= 0)))
+
+
+def _clear_selection() -> None:
+    update_view(selection=())
+    forget_widgets()
+    mark_drawn()
+
+
+def _show_selection(opened: OpenedCorpus, space: Space) -> None:
+    view = current_view()
+    if not view.selection:
+        return
+    rows = list(view.selection)
+    with st.container(horizontal=True, vertical_alignment="center", key="selected"):
+        page = show_paging(len(rows), what="selected")
+        provenance = state_provenance(opened, space, view)
+        offer_csv(
+            "Download CSV",
+            lambda: selection_csv(
+                read_records(opened, rows), provenance, scores=_score_selection(opened, space, view, rows)
+            ),
+            file_name="selection.csv",
+            key="selection-csv",
+        )
+        st.button("Clear selection", on_click=_clear_selection)
+    if not fits_link(view.selection):
+        show_note(
+            f"{len(rows):,} records are too many for a link: the address of this page opens the same map without the "
+            "selection. Download the CSV to keep it."
+        )
+    show_gallery(opened, [Card(record=record) for record in read_records(opened, rows[page])], name="selected")
+
+
+def _score_selection(
+    opened: OpenedCorpus, space: Space, view: View, rows: Sequence[int]
+) -> Mapping[int, tuple[float, float]]:
+    measured = measure_similarity(opened, space, view)
+    if measured is None:
+        return {}
+    scores = measured.by_row()
+    return {row: scores[row] for row in rows if row in scores}
+
+
+def _show_hits(opened: OpenedCorpus, hits: Sequence[Hit]) -> None:
+    view = current_view()
+    has_text = any(ask.kind in (AskKind.TEXT, AskKind.WITHOUT) for ask in view.asks)
+    st.text(f"{len(hits):,} hits, ringed on the map · {describe_query(view)}")
+    show_gallery(opened, [card_of_hit(hit, has_text=has_text) for hit in hits], name="hits")
+
+
+def _describe_map(facts: Mapping[str, Any]) -> str:
+    return (
+        f"UMAP of {facts['n']:,} records (umap-learn {facts['umap_learn']}, n_neighbors {facts['n_neighbors_used']}, "
+        f"min_dist {facts['min_dist']:g}, {facts['metric']}, seed {facts['seed']}); trustworthiness "
+        f"{facts['trustworthiness']:.3f} of 1, over {facts['trustworthiness_neighbors']} neighbours. {_CAVEAT}"
+    )
