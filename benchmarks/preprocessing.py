@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from benchmarks.jpegs import synthesise_jpegs
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -43,26 +45,6 @@ class Comparison:
     thumbnail: float
     levels_apart: np.ndarray
     """Of 255, for every pixel value."""
-
-
-def synthesise_jpegs(width: int, height: int, n: int) -> list[bytes]:
-    """JPEGs (quality 88) whose spectrum falls as 1/f, about as large in bytes as photographs of that size."""
-    return [_synthesise_jpeg(width, height, seed) for seed in range(n)]
-
-
-def _synthesise_jpeg(width: int, height: int, seed: int) -> bytes:
-    import numpy as np
-    from PIL import Image
-
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
-    frequency[0, 0] = np.inf
-    spectra = np.fft.fft2(np.random.default_rng(seed).standard_normal((4, height, width)))
-    light, *colours = np.fft.ifft2(spectra / frequency).real
-    channels = np.stack([light + colour / 3 for colour in colours], axis=-1)
-    pixels = (128 + 22 * channels / channels.std()).clip(0, 255).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=88)
-    return file.getvalue()
 
 
 def compare(files: list[bytes], mode: str, n_rounds: int) -> Comparison:

@@ -110,8 +110,9 @@ def draw_map(drawing: MapDrawing) -> go.Figure:
             "itemsizing": "constant",
             "font": {"size": 12},
             "x": 1.0,
+            "xanchor": "right",
             "y": 1.0,
-            "bgcolor": "rgba(255,255,255,0.75)",
+            "bgcolor": "rgba(255,255,255,0.8)",
         },
         uirevision="map",
     )
@@ -181,17 +182,20 @@ def _group_numbers(shown: Int64[np.ndarray, " m"], numbers: Float64[np.ndarray, 
     if is_missing.any():
         groups.append(_Group(name=MISSING, points=shown[is_missing], marker={"color": MISSING_COLOUR}))
     if len(known):
-        bar = {"title": {"text": escape_text(title)}, "thickness": 14, "len": 0.6, "y": 0.6, "outlinewidth": 0}
+        bar = {"title": {"text": escape_text(title)}, "thickness": 14, "len": 0.6, "y": 0.5, "outlinewidth": 0}
         marker = {"color": numbers[known], "colorscale": NUMBER_SCALE, "colorbar": bar}
         groups.append(_Group(name="with a number", points=known, marker=marker))
     return groups
 
 
 def _draw_group(drawing: MapDrawing, group: _Group) -> Trace:
+    import numpy as np
+
     has_legend = drawing.colouring.labels is not None or group.name == MISSING
     trace = _place(drawing, group.points) | {
         "name": escape_text(_shorten(group.name)),
-        "hovertext": [_say_point(drawing, point) for point in group.points.tolist()],
+        # As an array of objects plotly takes it as it is; it would look at every element of a list.
+        "hovertext": np.array([_say_point(drawing, point) for point in group.points.tolist()], object),
         "hovertemplate": "%{hovertext}<extra></extra>",
         "customdata": drawing.rows[group.points],
         "marker": {"size": choose_marker_size(len(drawing.rows)), "opacity": 0.85, **group.marker},
@@ -200,8 +204,6 @@ def _draw_group(drawing: MapDrawing, group: _Group) -> Trace:
         "legendrank": 2_000 if group.name == MISSING or group.name.startswith("other (") else 1_000,
     }
     if drawing.selected:
-        import numpy as np
-
         trace["selectedpoints"] = np.flatnonzero(np.isin(drawing.rows[group.points], drawing.selected)).tolist()
     return trace
 

@@ -71,9 +71,6 @@ def main() -> NoReturn:
     except InputError as error:
         print(f"morphospace: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("morphospace: stopped; run the same command again to go on.", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
     sys.exit(0)
 
 

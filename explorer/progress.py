@@ -49,4 +49,8 @@ def follow_job() -> Iterator[Listener]:
         def say(line: str) -> None:
             console.print(line, markup=False, soft_wrap=True)
 
-        yield Listener(announce=say, start=start, advance=advance)
+        try:
+            yield Listener(announce=say, start=start, advance=advance)
+        except KeyboardInterrupt:
+            say("stopped; nothing is lost, and the same command goes on from here")
+            raise

@@ -175,12 +175,17 @@ def build_filter(view: View) -> Filter:
             if condition.values:
                 conditions.append(ColumnCondition(column=condition.column, values=condition.values))
             continue
-        span = ColumnCondition(column=condition.column, low=condition.low, high=condition.high)
+        span = ColumnCondition(column=condition.column, low=_whole(condition.low), high=_whole(condition.high))
         if condition.with_missing:
             clauses.append(f"(({span.to_sql()}) OR {quote_name(condition.column)} IS NULL)")
         else:
             conditions.append(span)
     return Filter(where=" AND ".join(clauses) or None, taxon=view.taxon, conditions=tuple(conditions))
+
+
+def _whole(bound: float | None) -> float | None:
+    """The bound as an int where it is whole, because Lance compares columns of integers with integers only."""
+    return int(bound) if bound is not None and bound.is_integer() else bound
 
 
 def describe_query(view: View) -> str:

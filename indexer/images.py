@@ -17,7 +17,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import re
 import stat
 import struct
 import sys
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import ImageError
+from indexer.jpeg import UnusualSamplingError, decode_jpeg
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -121,8 +121,9 @@ def read_image(path: Path) -> DecodedImage:
 def decode_image(data: bytes, *, name: str) -> DecodedImage:
     """The upright RGB pixels of an encoded image, with its digest and size.
 
-    A PNG is held against its checksums. The other formats have none: damage inside the picture of a file that is
-    not cut short may pass, where the decoder makes something of it.
+    A PNG is held against its checksums, a JPEG against the rule of `indexer.jpeg`. The other formats have no
+    checksums: damage inside the picture of a file that is not cut short may pass, where the decoder makes something
+    of it.
 
     Args:
         data: The bytes of an image file.
@@ -132,7 +133,7 @@ def decode_image(data: bytes, *, name: str) -> DecodedImage:
         ImageError: the bytes are not an image that can be decoded whole; the message says why.
     """
     image = _open_header(data, name)
-    decode = _decode_jpeg if _is_plain_jpeg(image) else _decode_with_pillow
+    decode = _decode_jpeg if _is_jpeg(image) else _decode_with_pillow
     pixels = decode(data, image, name)
     height, width, _ = pixels.shape
     return DecodedImage(
@@ -271,9 +272,10 @@ def _format(image: ImageFile) -> str:
 def _saying_what_is_damaged(name: str, image: ImageFile) -> Iterator[None]:
     try:
         yield
+    except UnusualSamplingError:
+        raise
     except _DECODER_ERRORS as error:
-        # torchvision puts the place in its own source before the reason
-        reason = re.sub(r"^.*\.cpp:\d+, ", "", str(error)) or type(error).__name__
+        reason = str(error) or type(error).__name__
         if "truncated" in reason:
             what = f"the {_format(image)} is truncated: the file ends before the picture does"
         else:
@@ -281,20 +283,22 @@ def _saying_what_is_damaged(name: str, image: ImageFile) -> Iterator[None]:
         raise ImageError(f"{name}: {what}. Fetch the file again.") from error
 
 
-def _is_plain_jpeg(image: ImageFile) -> bool:
-    return image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+def _is_jpeg(image: ImageFile) -> bool:
+    return image.format in ("JPEG", "MPO")
 
 
 def _decode_jpeg(data: bytes, header: ImageFile, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """The pixels by torchvision, which writes packed RGB straight away where Pillow copies twice."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_jpeg
+    """The pixels by libjpeg-turbo, which writes packed RGB straight away where Pillow copies twice.
 
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    with _saying_what_is_damaged(name, header):
-        decoded = decode_jpeg(encoded, mode=ImageReadMode.RGB)
-    pixels: UInt8[np.ndarray, "h w 3"] = decoded.permute(1, 2, 0).numpy()
-    return _stand_upright(pixels, _orientation(header))
+    Pillow, which overlooks that picture data are lost, is left with CMYK, after a check, and unusual sampling.
+    """
+    is_cmyk = header.mode == "CMYK"
+    try:
+        with _saying_what_is_damaged(name, header):
+            pixels = decode_jpeg(data, "CMYK" if is_cmyk else "RGB")
+    except UnusualSamplingError:
+        return _decode_with_pillow(data, header, name)
+    return _decode_with_pillow(data, header, name) if is_cmyk else _stand_upright(pixels, _orientation(header))
 
 
 def _decode_with_pillow(data: bytes, image: ImageFile, name: str) -> UInt8[np.ndarray, "h w 3"]:

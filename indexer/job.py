@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from indexer.candidates import SHARD, Candidate, Listing, list_candidates
+from indexer.checkpoints import format_bytes
 from indexer.corpus import Corpus, Space, create_corpus
 from indexer.decoding import Decoded, Refused, decode_ahead, decode_candidate
 from indexer.errors import CorpusError, SourceError
@@ -336,7 +337,7 @@ def _announce_cost(candidates: Sequence[Candidate], encoder: Encoder, listener: 
     seconds = len(candidates) * max(decode_seconds / n_workers, forward_seconds)
     listener.announce(
         f"{len(candidates):,} images to embed with {encoder.spec.describe()} on {encoder.device}: "
-        f"about {say_bytes(n_bytes)} on disk, about {say_seconds(seconds)}"
+        f"about {format_bytes(round(n_bytes))} on disk, about {say_seconds(seconds)}"
     )
 
 
@@ -351,15 +352,6 @@ def _time_forward(images: Sequence[Decoded], encoder: Encoder) -> float:
     started = perf_counter()
     encoder.encode_pixels(pixels)
     return (perf_counter() - started) / encoder.batch_size
-
-
-def say_bytes(n: float) -> str:
-    """A size as a person says it (decimal units)."""
-    for unit in ("bytes", "kB", "MB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}"
-        n /= 1000
-    return f"{n:.1f} GB"
 
 
 def say_seconds(seconds: float) -> str:

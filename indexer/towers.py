@@ -60,7 +60,8 @@ class LazyTowers:
 
 def is_convolutional(image_tower: Any) -> bool:
     """Whether an image tower has more convolutions than the one that cuts a transformer's patches."""
-    return sum(weight.ndim == 4 for weight in image_tower.parameters()) > 1
+    n_kernels: int = sum(weight.ndim == 4 for weight in image_tower.parameters())
+    return n_kernels > 1
 
 
 def _choose_layout(image_tower: Any, device: str) -> torch.memory_format:

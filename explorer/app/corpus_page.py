@@ -124,7 +124,7 @@ def _say_values(column: ColumnSummary) -> str:
 
 def _show_space(summary: SpaceSummary) -> None:
     with st.container(border=True):
-        with st.container(key=f"column-space-{summary.space.name}"):
+        with st.container(key=f"spacename-{summary.space.name}"):
             st.text(summary.space.name)
         facts = _describe_encoder(summary) | _describe_index(summary) | _describe_map(summary)
         with st.container(key=f"facts-{summary.space.name}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -13,7 +14,7 @@ from explorer.app.opened import OpenedCorpus, open_app_corpus, read_summary, war
 from explorer.app.search_page import show_search_page
 from explorer.app.session import current_view, link_problems, sync_view
 from explorer.app.sidebar import show_sidebar
-from explorer.viewstate import View, fit_view
+from explorer.viewstate import View, fit_view, write_params
 
 
 def main() -> None:
@@ -27,12 +28,20 @@ def main() -> None:
             st.Page(lambda: _show_map(opened), title="Map", url_path="map"),
             st.Page(lambda: show_corpus_page(opened), title="Corpus", url_path="corpus"),
         ]
-        page = st.navigation(pages, position="top")
+        page = st.navigation(pages, position="hidden")
         sync_view(page.url_path, lambda view: _fit(opened, view))
+        _link_pages(pages)
         for problem in link_problems():
             show_problem(problem)
         show_sidebar(opened)
         page.run()
+
+
+def _link_pages(pages: Sequence[st.Page]) -> None:
+    """The way to the other pages. The links carry the view, so that it also opens in a new tab and on the way back."""
+    with st.container(horizontal=True, key="pages"):
+        for page in pages:
+            st.page_link(page, query_params=write_params(current_view()))
 
 
 def _fit(opened: OpenedCorpus, view: View) -> tuple[View, tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -21,6 +21,7 @@ from explorer.app.opened import (
     read_summary,
 )
 from explorer.app.paging import show_paging
+from explorer.app.query_bar import show_chips
 from explorer.app.record_view import show_open_record
 from explorer.app.session import (
     current_view,
@@ -68,6 +69,9 @@ def show_map_page(opened: OpenedCorpus, space: Space) -> None:
         _wait_for_map(space)
     else:
         with showing_problems():
+            if current_view().asks:
+                with st.container(horizontal=True, vertical_alignment="center", key="asks"):
+                    show_chips(opened)
             hits = _find_hits(opened, space)
             _show_map(opened, space, stored, hits)
             _show_selection(opened, space)
@@ -94,13 +98,14 @@ def _find_hits(opened: OpenedCorpus, space: Space) -> tuple[Hit, ...]:
 
 
 def _show_map(opened: OpenedCorpus, space: Space, stored: SpaceMap, hits: Sequence[Hit]) -> None:
-    from explorer.charts import draw_map
-
-    colour = _choose_colour(opened)
-    drawing = _prepare_drawing(opened, space, stored, colour, [hit.row for hit in hits])
+    view, colour = current_view(), _choose_colour(opened)
+    ringed = tuple(hit.row for hit in hits)
+    query = (view.asks, view.template) if colour == SIMILARITY else ()
+    figure_key = (opened.key, space.name, stored.digest, colour, query, build_filter(view), ringed)
+    selected = drawn_selection(figure_key)
     key = f"map-{generation()}"
     st.plotly_chart(
-        draw_map(drawing),
+        _draw(figure_key, selected, lambda: _prepare_drawing(opened, space, stored, colour, ringed, selected)),
         theme=None,
         key=key,
         on_select=lambda: _take_selection(key),
@@ -108,6 +113,14 @@ def _show_map(opened: OpenedCorpus, space: Space, stored: SpaceMap, hits: Sequen
         config=_CHART_CONFIG,
     )
     show_small(_describe_map(stored.facts))
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _draw(key: tuple[Any, ...], selected: tuple[int, ...], _prepare: Callable[[], MapDrawing]) -> Any:
+    """The figure, kept: at 100,000 points it takes a second to make."""
+    from explorer.charts import draw_map
+
+    return draw_map(_prepare())
 
 
 def _choose_colour(opened: OpenedCorpus) -> str:
@@ -145,17 +158,19 @@ def _can_colour(column: ColumnSummary) -> bool:
 
 
 def _prepare_drawing(
-    opened: OpenedCorpus, space: Space, stored: SpaceMap, colour: str, ringed: Sequence[int]
+    opened: OpenedCorpus,
+    space: Space,
+    stored: SpaceMap,
+    colour: str,
+    ringed: Sequence[int],
+    selected: Sequence[int],
 ) -> MapDrawing:
     import numpy as np
 
     from explorer.charts import MapDrawing
 
-    view = current_view()
-    matching = find_matching(opened, build_filter(view))
+    matching = find_matching(opened, build_filter(current_view()))
     is_shown = np.ones(len(stored.rows), bool) if matching is None else np.isin(stored.rows, matching)
-    query = (view.asks, view.template) if colour == SIMILARITY else ()
-    figure_key = (opened.key, stored.digest, colour, query, build_filter(view), tuple(ringed))
     return MapDrawing(
         rows=stored.rows,
         positions=stored.positions,
@@ -163,7 +178,7 @@ def _prepare_drawing(
         is_shown=is_shown,
         colouring=_read_colouring(opened, space, stored, colour),
         ringed=ringed,
-        selected=drawn_selection(figure_key),
+        selected=selected,
     )
 
 

@@ -53,7 +53,7 @@ def show_query_bar(opened: OpenedCorpus, space: Space) -> None:
             "and new images cannot be compared with them. Start from any record below with 'More like this'."
         )
     with st.container(horizontal=True, vertical_alignment="center", key="asks"):
-        _show_chips(opened)
+        show_chips(opened)
         _show_options(can_encode)
 
 
@@ -96,7 +96,8 @@ def _keep_preview(token: str, data: bytes, name: str) -> None:
     st.session_state.setdefault("previews", {})[token] = file.getvalue()
 
 
-def _show_chips(opened: OpenedCorpus) -> None:
+def show_chips(opened: OpenedCorpus) -> None:
+    """The parts of the query, each with its way out."""
     for ask in current_view().asks:
         name = hashlib.sha256(f"{ask.kind}{ask.value}".encode()).hexdigest()[:12]
         side = "towards" if ask.is_wanted else "away"

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import streamlit as st
 
-from explorer.app.messages import show_small, showing_problems
+from explorer.app.messages import show_small
 from explorer.app.opened import OpenedCorpus, TaxonName, find_matching, read_summary, read_taxa
 from explorer.app.session import change_view, current_view, forget_widgets, set_widget, update_view
 from explorer.captions import MISSING
 from explorer.summary import ColumnSummary
 from explorer.viewstate import ColumnFilter, RangeFilter, ValuesFilter, build_filter
+from indexer.errors import InputError
 
 _TAXON, _ADD, _SPACE = "filter-taxon", "filter-add", "space"
 
@@ -38,13 +39,15 @@ def _can_filter(column: ColumnSummary) -> bool:
 
 
 def _show_count(opened: OpenedCorpus, n_records: int) -> None:
-    with showing_problems():
-        matching = find_matching(opened, build_filter(current_view()))
-        with st.container(key="count"):
-            if matching is None:
-                st.text(f"{n_records:,} records")
-            else:
-                st.text(f"{len(matching):,} of {n_records:,} records match")
+    with st.container(key="count"):
+        try:
+            matching = find_matching(opened, build_filter(current_view()))
+        except InputError:
+            # The page says why.
+            st.text("this filter cannot be applied")
+        else:
+            n_matching = "" if matching is None else f"{len(matching):,} of "
+            st.text(f"{n_matching}{n_records:,} records" + (" match" if n_matching else ""))
 
 
 def _choose_space(names: list[str]) -> None:
@@ -115,7 +118,8 @@ def _open_filter(columns: dict[str, ColumnSummary]) -> None:
 
 
 def _show_filter(condition: ColumnFilter, column: ColumnSummary) -> None:
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    head = f"filterhead-{condition.column}"
+    with st.container(key=head, horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         with st.container(key=f"column-{condition.column}"):
             st.text(condition.column)
         st.button(

@@ -13,7 +13,6 @@ from explorer.filters import find_rows
 from explorer.query import RecordPart, TextPart, VectorPart
 from explorer.tokens import pack_image
 from explorer.viewstate import (
-    N_HITS,
     SIMILARITY,
     Ask,
     AskKind,
@@ -207,4 +206,3 @@ def test_queries_and_filters_are_described_in_words() -> None:
     assert describe_filter(FULL) == (
         "taxon: Parus major; sex: male or (missing); beak.depth: -1.5 to 2e-07; year: lowest to 1990 or (missing)"
     )
-    assert N_HITS == tuple(sorted(N_HITS))

@@ -23,7 +23,6 @@ from indexer.errors import ImageError
 from indexer.images import BACKGROUND, MAX_BYTES, MAX_PIXELS, decode_image, make_thumbnail, read_image
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning"),
     # Pillow warns about the metadata of a cut TIFF before it refuses it.
     pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning"),
     pytest.mark.filterwarnings("ignore:Truncated File Read:UserWarning"),

@@ -16,10 +16,6 @@ from indexer.errors import EncoderError
 from indexer.images import read_image
 from indexer.preprocessing import Interpolation, Preprocessing, ResizeMode, normalise_batch, resize_pixels
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning"
-)
-
 PLAIN = Preprocessing(
     size=224,
     resize=ResizeMode.CROP,
