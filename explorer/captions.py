@@ -62,8 +62,12 @@ def say_percentile(percentile: float) -> str:
 
 def explain_percentile(percentile: float, score: float, *, has_text: bool) -> str:
     """The same in full, with the cosine, as a tooltip says it."""
-    pairs = "randomly drawn records are to this question" if has_text else "random pairs of records are to each other"
-    scale = "" if isnan(percentile) else f"Closer to the query than {percentile:.2f} % of {pairs}, in this space. "
+    compared = (
+        "this question than {} of randomly drawn records"
+        if has_text
+        else "the query than {} of random pairs of records are to each other"
+    )
+    scale = "" if isnan(percentile) else f"Closer to {compared.format(f'{percentile:.2f} %')}. "
     return (
         f"{scale}Score (cosine): {score:.3f}. A score means little by itself: its usual range differs between models."
     )

@@ -111,9 +111,10 @@ def draw_map(drawing: MapDrawing) -> go.Figure:
             "font": {"size": 12},
             "x": 1.0,
             "xanchor": "right",
-            "y": 1.0,
+            "y": 0.95,
             "bgcolor": "rgba(255,255,255,0.8)",
         },
+        modebar={"bgcolor": "rgba(255,255,255,0.8)", "color": "#8A8A85", "activecolor": "#22241F"},
         uirevision="map",
     )
     return figure

@@ -273,6 +273,9 @@ def search(
     Example: morphospace search birds.corpus "a juvenile bird" --where "sex = 'male'" -k 20
     """
     from explorer.filters import Filter
+    from indexer.lean_imports import import_tables_without_pandas
+
+    import_tables_without_pandas()
     from explorer.hits import write_hits
     from explorer.progress import announce
     from explorer.query import build_query

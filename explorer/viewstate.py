@@ -1,28 +1,19 @@
-"""The view: everything that decides what the app shows, and how a link carries it.
-
-A link is plain to read: `?text=a+juvenile+bird&like=rec-7&is.sex=male&range.year=1990~2010&colour=lifeStage`.
-Nothing in it is trusted: what cannot be read is left out and said.
-"""
+"""The view: everything that decides what the app shows, as one value."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import lru_cache
-from math import isfinite, isnan
-from typing import Any
 
+from explorer.captions import MISSING
 from explorer.filters import ColumnCondition, Filter, quote_name
 from explorer.query import TEMPLATES, WEIGHTS, Part, Query, RecordPart, TextPart, VectorPart
-from explorer.tokens import SELECTION_LIMIT, image_name, pack_rows, unpack_image, unpack_rows
+from explorer.tokens import image_name, unpack_image
 from indexer.errors import QueryError
 
 N_HITS = (12, 24, 48, 96, 192)
 SIMILARITY = "*similarity"
 """The colour that stands for the score of the current query; no column can have this name in a link."""
-MAX_TEXT = 1_000
-MAX_ASKS = 16
 
 
 class AskKind(StrEnum):
@@ -62,7 +53,7 @@ class ValuesFilter:
 
     def describe(self) -> str:
         """The condition in words; empty where every record meets it."""
-        return f"{self.column}: {' or '.join(value or '(missing)' for value in self.values)}" if self.values else ""
+        return f"{self.column}: {' or '.join(value or MISSING for value in self.values)}" if self.values else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +74,8 @@ class RangeFilter:
         """The condition in words."""
         low = "lowest" if self.low is None else f"{self.low:g}"
         high = "highest" if self.high is None else f"{self.high:g}"
-        return f"{self.column}: {low} to {high}" + (" or (missing)" if self.with_missing else "")
+        span = "any number" if self.low is None and self.high is None else f"{low} to {high}"
+        return f"{self.column}: {span}" + (f" or {MISSING}" if self.with_missing else "")
 
 
 ColumnFilter = ValuesFilter | RangeFilter
@@ -185,7 +177,7 @@ def build_filter(view: View) -> Filter:
 
 def _whole(bound: float | None) -> float | None:
     """The bound as an int where it is whole, because Lance compares columns of integers with integers only."""
-    return int(bound) if bound is not None and bound.is_integer() else bound
+    return int(bound) if bound is not None and bound == int(bound) else bound
 
 
 def describe_query(view: View) -> str:
@@ -199,85 +191,6 @@ def describe_filter(view: View) -> str:
     return "; ".join(parts + [text for text in (condition.describe() for condition in view.filters) if text])
 
 
-def write_params(view: View) -> dict[str, list[str]]:
-    """The parameters of the view's link. A selection that is too long for a link is left out (see `fits_link`)."""
-    found: dict[str, list[str]] = {}
-    for ask in view.asks:
-        found.setdefault(ask.kind, []).append(ask.value)
-    for condition in view.filters:
-        name, values = _write_filter(condition)
-        if values:
-            found[name] = values
-    plain = {
-        "template": view.template if view.template != "raw" else "",
-        "space": view.space or "",
-        "k": str(view.n_hits) if view.n_hits != N_HITS[1] else "",
-        "all": "1" if view.all_images else "",
-        "from": str(view.offset) if view.offset else "",
-        "taxon": view.taxon or "",
-        "colour": view.colour or "",
-        "rows": pack_selection(view.selection) if fits_link(view.selection) else "",
-        "record": view.record or "",
-    }
-    return found | {name: [value] for name, value in plain.items() if value}
-
-
-def read_params(params: Mapping[str, Sequence[str]]) -> tuple[View, tuple[str, ...]]:
-    """The view of a link, and a sentence for each of its parts that could not be read and was left out."""
-    view, problems = View(), []
-    for name, values in params.items():
-        reader = _find_reader(name)
-        if reader is None:
-            problems.append(f"link: {name!r} is not a part of a link of this app; it was left out.")
-            continue
-        try:
-            view = reader(view, values)
-        except (QueryError, ValueError) as error:
-            reason = error if isinstance(error, QueryError) else f"{name}={values[0][:40]}: {error}."
-            problems.append(f"link: {reason} This part was left out.")
-    return view, tuple(problems)
-
-
-def fit_view(
-    view: View, *, columns: Mapping[str, bool], spaces: Sequence[str], n_records: int
-) -> tuple[View, tuple[str, ...]]:
-    """The view without what this corpus does not have, and a sentence for each part left out.
-
-    Args:
-        view: as a link gave it.
-        columns: name → whether it holds numbers.
-        spaces: names.
-        n_records: rows run below it.
-    """
-    problems = []
-    kept = tuple(condition for condition in view.filters if columns.get(condition.column) is _is_range(condition))
-    for condition in view.filters:
-        if condition not in kept:
-            kind = "of numbers" if _is_range(condition) else "of names"
-            problems.append(f"link: the corpus has no column {kind} {condition.column!r}; its filter was left out.")
-    if view.colour and view.colour != SIMILARITY and view.colour not in columns:
-        problems.append(f"link: the corpus has no column {view.colour!r} to colour by.")
-        view = replace(view, colour=None)
-    if view.space and view.space not in spaces:
-        problems.append(f"link: the corpus has no space {view.space!r}; there is {', '.join(spaces)}.")
-        view = replace(view, space=None)
-    rows = tuple(row for row in view.selection if row < n_records)
-    if len(rows) < len(view.selection):
-        problems.append(f"link: {len(view.selection) - len(rows):,} selected rows are not in this corpus.")
-    return replace(view, filters=kept, selection=rows), tuple(problems)
-
-
-@lru_cache(maxsize=8)
-def pack_selection(rows: tuple[int, ...]) -> str:
-    """The selection's token; empty where nothing is selected."""
-    return pack_rows(rows) if rows else ""
-
-
-def fits_link(rows: tuple[int, ...]) -> bool:
-    """Whether a selection is short enough for a link (6,000 characters: about 4,000 scattered records, or more)."""
-    return len(pack_selection(rows)) <= SELECTION_LIMIT
-
-
 def _build_part(ask: Ask, template: str, fingerprint: str) -> Part:
     if ask.kind is AskKind.IMAGE:
         vector = unpack_image(ask.value, fingerprint=fingerprint)
@@ -286,90 +199,3 @@ def _build_part(ask: Ask, template: str, fingerprint: str) -> Part:
         return RecordPart(record_id=ask.value, weight=WEIGHTS["like"] if ask.is_wanted else -WEIGHTS["minus"])
     weight = WEIGHTS["text"] if ask.is_wanted else -WEIGHTS["minus"]
     return TextPart(text=ask.value, weight=weight, template=TEMPLATES[template])
-
-
-def _is_range(condition: ColumnFilter) -> bool:
-    return isinstance(condition, RangeFilter)
-
-
-def _write_filter(condition: ColumnFilter) -> tuple[str, list[str]]:
-    if isinstance(condition, ValuesFilter):
-        return f"is.{condition.column}", list(condition.values)
-    bounds = ["" if bound is None else repr(bound) for bound in (condition.low, condition.high)]
-    return f"range.{condition.column}", ["~".join(bounds + ["missing"] * condition.with_missing)]
-
-
-_Reader = Callable[[View, Sequence[str]], View]
-
-
-def _find_reader(name: str) -> _Reader | None:
-    if name in {kind.value for kind in AskKind}:
-        return lambda view, values: _read_asks(view, AskKind(name), values)
-    kind, _, column = name.partition(".")
-    if kind == "is" and column:
-        return lambda view, values: view.with_filter(ValuesFilter(column=column, values=tuple(values)))
-    if kind == "range" and column:
-        return lambda view, values: view.with_filter(_read_range(column, values[0]))
-    return _PLAIN_READERS.get(name)
-
-
-def _read_asks(view: View, kind: AskKind, values: Sequence[str]) -> View:
-    if len(view.asks) + len(values) > MAX_ASKS:
-        raise ValueError(f"more than {MAX_ASKS} parts of a query")
-    for value in values:
-        if kind is AskKind.IMAGE:
-            image_name(value)
-        elif not 0 < len(value.strip()) <= MAX_TEXT:
-            raise ValueError(f"{len(value):,} characters; 1 to {MAX_TEXT:,} are allowed")
-        view = view.with_ask(kind, value)
-    return view
-
-
-def _read_range(column: str, text: str) -> RangeFilter:
-    low, _, rest = text.partition("~")
-    high, _, missing = rest.partition("~")
-    if missing not in ("", "missing"):
-        raise ValueError("not of the form LOW~HIGH or LOW~HIGH~missing")
-    return RangeFilter(column=column, low=_read_bound(low), high=_read_bound(high), with_missing=missing == "missing")
-
-
-def _read_bound(text: str) -> float | None:
-    if not text:
-        return None
-    number = float(text)
-    if not isfinite(number) or isnan(number):
-        raise ValueError("a bound is not a finite number")
-    return number
-
-
-def _read_count(text: str, *, low: int, high: int) -> int:
-    number = int(text)
-    if not low <= number <= high:
-        raise ValueError(f"from {low} to {high:,} are allowed")
-    return number
-
-
-def _read_template(text: str) -> str:
-    if text not in TEMPLATES:
-        raise ValueError(f"use {' or '.join(TEMPLATES)}")
-    return text
-
-
-def _set(field: str, read: Callable[[str], Any]) -> _Reader:
-    def change(view: View, values: Sequence[str]) -> View:
-        return replace(view, **{field: read(values[0])})
-
-    return change
-
-
-_PLAIN_READERS: dict[str, _Reader] = {
-    "template": _set("template", _read_template),
-    "space": _set("space", str),
-    "k": _set("n_hits", lambda text: _read_count(text, low=1, high=N_HITS[-1])),
-    "all": _set("all_images", lambda text: bool(_read_count(text, low=0, high=1))),
-    "from": _set("offset", lambda text: _read_count(text, low=0, high=10**9)),
-    "taxon": _set("taxon", str),
-    "colour": _set("colour", str),
-    "rows": _set("selection", unpack_rows),
-    "record": _set("record", str),
-}

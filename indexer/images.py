@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.errors import ImageError
 from indexer.jpeg import UnusualSamplingError, decode_jpeg
+from indexer.preprocessing import shrink_pixels
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -151,18 +152,8 @@ def make_thumbnail(pixels: UInt8[np.ndarray, "h w 3"], *, side: int = THUMBNAIL_
 
     libwebp's fastest method at quality 75: every image of a job pays for it (see `benchmarks/preprocessing.py`).
     """
-    import numpy as np
-    import torch
-    from torchvision.transforms.v2 import functional
-
-    small = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)
-    height, width, _ = pixels.shape
-    if max(height, width) > side:
-        shape = [max(1, round(length * side / max(height, width))) for length in (height, width)]
-        small = functional.resize(small, shape, antialias=True)
     file = io.BytesIO()
-    image = _pillow().fromarray(small.permute(1, 2, 0).contiguous().numpy())
-    image.save(file, "WEBP", quality=75, method=0)
+    _pillow().fromarray(shrink_pixels(pixels, side)).save(file, "WEBP", quality=75, method=0)
     return file.getvalue()
 
 

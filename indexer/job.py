@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 COMPACT_ABOVE = 32
 PROBE_IMAGES = 6
+PROBE_BATCHES = 3
+PROBE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,16 +344,19 @@ def _announce_cost(candidates: Sequence[Candidate], encoder: Encoder, listener: 
 
 
 def _time_forward(images: Sequence[Decoded], encoder: Encoder) -> float:
-    """Seconds per image of a forward pass; the first pass, which warms up, is not counted."""
+    """Seconds per image of a forward pass: the fastest of a few batches, the first of which warms up."""
     import numpy as np
 
     if not images:
         return 0.0
     pixels = np.stack([images[0].pixels] * encoder.batch_size)
-    encoder.encode_pixels(pixels[:1])
-    started = perf_counter()
     encoder.encode_pixels(pixels)
-    return (perf_counter() - started) / encoder.batch_size
+    seconds: list[float] = []
+    while not seconds or (len(seconds) < PROBE_BATCHES and sum(seconds) < PROBE_SECONDS):
+        started = perf_counter()
+        encoder.encode_pixels(pixels)
+        seconds.append(perf_counter() - started)
+    return min(seconds) / encoder.batch_size
 
 
 def say_seconds(seconds: float) -> str:

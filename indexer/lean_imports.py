@@ -51,6 +51,29 @@ def add_tower_library(library: str) -> None:
         importlib.reload(wrapper)
 
 
+def import_tables_without_pandas() -> None:
+    """Import pyarrow's tables, which otherwise load pandas (1.4 CPU s) only to be able to convert to it.
+
+    For a process that answers one question and ends: afterwards pyarrow takes a pandas object for an unknown one until
+    something calls `to_pandas`.
+    """
+    finder = _WithoutPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        importlib.import_module("pyarrow.dataset")
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _WithoutPandas:
+    """A finder of modules to which pandas is not installed."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
+
+
 @contextmanager
 def _placed(name: str, stand_in: ModuleType | None) -> Iterator[None]:
     # None in sys.modules makes an import raise ModuleNotFoundError, the case that open_clip provides for.

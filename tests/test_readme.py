@@ -31,7 +31,8 @@ def test_each_command_in_the_readme_is_understood(line: str) -> None:
 def test_the_tree_has_a_line_for_every_file() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    names = {Path(file).name for file in listed.splitlines() if file.endswith(".py") and not file.endswith("__init__.py")}
+    files = [Path(file) for file in listed.splitlines()]
+    names = {file.name for file in files if file.suffix == ".py" and file.name != "__init__.py"}
     missing = sorted(name for name in names if name not in text)
     assert missing == []
 

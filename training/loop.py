@@ -20,13 +20,13 @@ from training.pictures import PictureSet, Stream, draw_set, list_sitters
 from training.progress import LossReport, Progress, keep_loss, keep_quiet
 from training.settings import TrainingConfig
 from training.states import draw_state
-from training.texts import write_caption
+from training.texts import match_captions, write_caption
 from training.towers import Towers, build_towers, normalise_pixels, write_towers
 from training.vocabulary import train_vocabulary
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import Bool, Float32, UInt8
     from tokenizers import Tokenizer
 
 MAX_SHIFT = 4
@@ -99,7 +99,7 @@ def learn_vocabulary(species: list[Species], config: TrainingConfig) -> Tokenize
     rng = np.random.default_rng([config.seed, 10])
     chosen = (species[i % len(species)] for i in range(N_VOCABULARY_TEXTS))
     shares = {"state_share": config.state_share, "higher_share": config.higher_share}
-    captions = [write_caption(one, draw_state(one.plan, rng), rng, **shares) for one in chosen]
+    captions = [write_caption(one, draw_state(one.plan, rng), rng, **shares).text for one in chosen]
     return train_vocabulary(captions, size=config.vocabulary_size)
 
 
@@ -130,9 +130,12 @@ def fit_towers(
         if share_done >= 1:
             break
         batch = next(batches)
-        captions = [write_caption(species[pictures.numbers[i]], pictures.states[i], rng, **shares) for i in batch]
+        shown, states = [species[pictures.numbers[i]] for i in batch], [pictures.states[i] for i in batch]
+        captions = [write_caption(one, state, rng, **shares) for one, state in zip(shown, states, strict=True)]
+        matches = torch.from_numpy(match_captions(captions, shown, states))
         _set_rate(optimiser, config, step, share_done)
-        losses.append(_take_step(towers, optimiser, augment_pixels(pixels[batch], rng), captions, config))
+        inputs = (augment_pixels(pixels[batch], rng), [caption.text for caption in captions], matches)
+        losses.append(_take_step(towers, optimiser, inputs, config))
         if step % REPORT_EVERY == 0 or step == n_steps - 1:
             progress("training", step + 1, n_steps)
             tell_loss(step + 1, float(np.mean(losses[-50:])))
@@ -159,18 +162,18 @@ def augment_pixels(
 def _take_step(
     towers: Towers,
     optimiser: torch.optim.Optimizer,
-    pixels: Float32[torch.Tensor, "n 3 s s"],
-    captions: list[str],
+    inputs: tuple[Float32[torch.Tensor, "n 3 s s"], list[str], Bool[torch.Tensor, "n n"]],
     config: TrainingConfig,
 ) -> float:
     import torch
 
     model = towers.model
+    pixels, captions, matches = inputs
     with torch.autocast("cpu", torch.bfloat16, enabled=config.use_bf16):
         images = model.encode_image(pixels)
     images = torch.nn.functional.normalize(images.float(), dim=-1)
     texts = model.encode_text(towers.encode_codes(captions), normalize=True)
-    loss = contrastive_loss(images, texts, model.logit_scale.exp())
+    loss = contrastive_loss(images, texts, model.logit_scale.exp(), matches)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

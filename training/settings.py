@@ -43,12 +43,12 @@ class TrainingConfig:
     seed: int = 0
     tree_seed: int = 0
     n_images: int = 16_416
-    n_samples: int = 192_000
+    n_samples: int = 128_000
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     n_warmup_steps: int = 60
-    state_share: float = 0.18
+    state_share: float = 0.20
     higher_share: float = 0.12
     image_side: int = 96
     image_width: int = 16

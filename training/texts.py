@@ -7,14 +7,15 @@ the hidden ecology, and shape words name only traits that the ecology does not t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from training.ecology import BodyPlan
 from training.traits import BirdTraits, ButterflyTraits, FishTraits, LeafTraits, Pattern, describe_traits
 
 if TYPE_CHECKING:
     import numpy as np
+    from jaxtyping import Bool
 
     from training.phylogeny import Species
     from training.states import State
@@ -22,12 +23,8 @@ if TYPE_CHECKING:
 
 PREFIX_SHARE = 0.5
 """Share of the texts that read `a photo of ….` instead of the bare words."""
-NOUNS = {
-    BodyPlan.BIRD: ("bird",),
-    BodyPlan.FISH: ("fish",),
-    BodyPlan.BUTTERFLY: ("butterfly",),
-    BodyPlan.LEAF: ("leaf",),
-}
+CLASS, GENUS, SPECIES = 2, 5, 6
+"""Places in the seven ranks."""
 LARVA_PHRASES = (
     "caterpillar",
     "juvenile butterfly",
@@ -70,31 +67,77 @@ def write_prompt(text: str) -> str:
     return f"a photo of {text}."
 
 
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """A training text with what it says: a taxon by its place in the ranks, and perhaps states and a shape."""
+
+    text: str
+    rank: int
+    taxon: str
+    is_young: bool | None = None
+    sex: str | None = None
+    season: str | None = None
+    shape: str = ""
+
+    def describes(self, species: Species, state: State) -> bool:
+        """True where all that the text says holds for an individual of this species in this state."""
+        return (
+            species.ranks[self.rank] == self.taxon
+            and self.is_young in (None, state.is_young)
+            and self.sex in (None, state.sex)
+            and self.season in (None, state.season)
+            and (not self.shape or self.shape in shape_words(describe_traits(species)))
+        )
+
+
 def write_caption(
     species: Species, state: State, rng: np.random.Generator, *, state_share: float, higher_share: float
-) -> str:
+) -> Caption:
     """A random training text: by share a state caption, a higher taxon, or else one of the five forms."""
     kind = rng.random()
     if kind < state_share:
-        text = _with_article(describe_state(species, state, rng))
+        caption = describe_state(species, state, rng)
     elif kind < state_share + higher_share:
-        text = _name_higher(species, rng)
+        caption = _name_higher(species, rng)
     else:
-        text = _choose(tuple(write_names(species.ranks, species.vernacular).values()), rng)
-    return write_prompt(text) if rng.random() < PREFIX_SHARE else text
+        name = _choose(tuple(write_names(species.ranks, species.vernacular).values()), rng)
+        caption = Caption(text=name, rank=SPECIES, taxon=species.binomial)
+    return replace(caption, text=write_prompt(caption.text)) if rng.random() < PREFIX_SHARE else caption
 
 
-def describe_state(species: Species, state: State, rng: np.random.Generator) -> str:
+def match_captions(
+    captions: Sequence[Caption], species: Sequence[Species], states: Sequence[State]
+) -> Bool[np.ndarray, "n n"]:
+    """Which text (column) describes which picture (row), from the species and the state of each picture."""
+    import numpy as np
+
+    pictures = list(zip(species, states, strict=True))
+    return np.array([[caption.describes(*picture) for caption in captions] for picture in pictures])
+
+
+def describe_state(species: Species, state: State, rng: np.random.Generator) -> Caption:
     """Some of the individual's states and shape words around a class word, its genus or its common name."""
     if state.life_stage == "larva":
-        return _choose(LARVA_PHRASES, rng)
-    stage = _choose(YOUNG_WORDS, rng) if state.is_young else "adult"
-    chances = ((stage, 0.6 if state.is_young else 0.25), (state.season, 0.4), (state.sex, 0.5))
-    words = [word for word, chance in chances if word and rng.random() < chance]
+        text = _with_article(_choose(LARVA_PHRASES, rng))
+        return Caption(text=text, rank=CLASS, taxon=species.ranks[CLASS], is_young=True)
+    says_stage = rng.random() < (0.6 if state.is_young else 0.25)
+    stage = (_choose(YOUNG_WORDS, rng) if state.is_young else "adult") if says_stage else None
+    season = state.season if rng.random() < 0.4 else None
+    sex = state.sex if rng.random() < 0.5 else None
     kind = rng.random()
-    noun = species.vernacular if kind < 0.12 else species.genus if kind < 0.24 else _choose(NOUNS[species.plan], rng)
-    shape = _choose(shape_words(describe_traits(species)), rng) if kind >= 0.24 and rng.random() < 0.35 else ""
-    return " ".join((*words, noun, shape)).strip()
+    rank = SPECIES if kind < 0.12 else GENUS if kind < 0.24 else CLASS
+    noun = {SPECIES: species.vernacular, GENUS: species.genus, CLASS: str(species.plan)}[rank]
+    says_shape = rank == CLASS and rng.random() < 0.35
+    shape = _choose(shape_words(describe_traits(species)), rng) if says_shape else ""
+    return Caption(
+        text=_with_article(" ".join(word for word in (stage, season, sex, noun, shape) if word)),
+        rank=rank,
+        taxon=species.ranks[rank],
+        is_young=state.is_young if says_stage else None,
+        sex=sex,
+        season=season,
+        shape=shape,
+    )
 
 
 def shape_words(traits: Traits) -> tuple[str, ...]:
@@ -124,15 +167,11 @@ def _list_shapes(traits: Traits) -> tuple[str, ...]:
     return tuple(phrase for phrase, holds in found.items() if holds)
 
 
-def _name_higher(species: Species, rng: np.random.Generator) -> str:
+def _name_higher(species: Species, rng: np.random.Generator) -> Caption:
     kind = rng.random()
-    if kind < 0.4:
-        return species.genus
-    if kind < 0.6:
-        return species.ranks[4]
-    if kind < 0.7:
-        return species.ranks[3]
-    return " ".join(species.ranks[: int(rng.integers(3, 7))])
+    rank = GENUS if kind < 0.4 else 4 if kind < 0.6 else 3 if kind < 0.7 else int(rng.integers(CLASS, SPECIES))
+    text = species.ranks[rank] if kind < 0.7 else " ".join(species.ranks[: rank + 1])
+    return Caption(text=text, rank=rank, taxon=species.ranks[rank])
 
 
 def _with_article(text: str) -> str:

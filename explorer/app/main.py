@@ -7,14 +7,16 @@ from pathlib import Path
 
 import streamlit as st
 
+from explorer.app.answers import warm_up
 from explorer.app.corpus_page import show_corpus_page
 from explorer.app.map_page import show_map_page
 from explorer.app.messages import show_problem, showing_problems
-from explorer.app.opened import OpenedCorpus, open_app_corpus, read_summary, warm_up
+from explorer.app.opened import OpenedCorpus, open_app_corpus, read_summary
 from explorer.app.search_page import show_search_page
 from explorer.app.session import current_view, link_problems, sync_view
 from explorer.app.sidebar import show_sidebar
-from explorer.viewstate import View, fit_view, write_params
+from explorer.links import fit_view, write_params
+from explorer.viewstate import View
 
 
 def main() -> None:

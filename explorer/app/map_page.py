@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from explorer.app.answers import answer, measure_similarity
 from explorer.app.cards import Card, card_of_hit, show_gallery
 from explorer.app.downloading import offer_csv, state_provenance
 from explorer.app.messages import show_note, show_small, showing_problems
 from explorer.app.opened import (
     OpenedCorpus,
-    answer,
     find_matching,
-    measure_similarity,
     open_map,
     read_column,
     read_records,
@@ -34,9 +33,10 @@ from explorer.app.session import (
 )
 from explorer.captions import name_record
 from explorer.downloads import selection_csv
+from explorer.links import fits_link
 from explorer.search import Hit
 from explorer.summary import ColumnSummary
-from explorer.viewstate import SIMILARITY, AskKind, View, build_filter, describe_query, fits_link
+from explorer.viewstate import SIMILARITY, AskKind, View, build_filter, describe_query
 from indexer.corpus import Space
 from indexer.terms import DISPLAY_NAME
 

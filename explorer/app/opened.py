@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from explorer.filters import TAXON_COLUMNS, Filter, find_rows
-from explorer.query import Query
-from explorer.search import Searcher, SearchResult
+from explorer.search import Searcher
 from explorer.server import CORPUS_VARIABLE
 from explorer.summary import CorpusSummary, summarise
-from explorer.viewstate import View, build_filter, build_query
 from indexer.corpus import Corpus, Space, open_corpus
-from indexer.errors import CorpusError, ImageError, InputError
+from indexer.errors import CorpusError, ImageError
 from indexer.files import read_json
 
 if TYPE_CHECKING:
@@ -27,14 +23,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from jaxtyping import Int64
 
-    from explorer.similarity import Similarity
     from indexer.maps import SpaceMap
 
 MAX_SUGGESTED_TAXA = 5_000
 LARGE_SIDE = 1_200
-_ENCODER_LOCK = threading.Lock()
-_WARMED: set[str] = set()
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +76,7 @@ def space_fingerprint(space: Space) -> str:
 
 def read_summary(opened: OpenedCorpus) -> CorpusSummary:
     """The account of the corpus."""
-    spaces = tuple((name, _digest(space), _map_digest(space)) for name, space in opened.corpus.spaces().items())
+    spaces = tuple((name, index_digest(space), _map_digest(space)) for name, space in opened.corpus.spaces().items())
     return _read_summary(opened.key, spaces)
 
 
@@ -136,87 +128,21 @@ def _read_column(key: tuple[str, int], column: str) -> pa.ChunkedArray:
     return Corpus(path=Path(key[0])).read_columns([column]).column(column)
 
 
+def read_records(opened: OpenedCorpus, rows: list[int]) -> list[dict[str, Any]]:
+    """The records of the given rows, in that order."""
+    found: list[dict[str, Any]] = opened.corpus.read_rows(rows).to_pylist() if rows else []
+    return found
+
+
 def open_searcher(opened: OpenedCorpus, space: Space) -> Searcher:
     """The searcher of a space; a new one once a job has built its index anew."""
-    return _open_searcher(opened.key, space.name, _digest(space))
+    return _open_searcher(opened.key, space.name, index_digest(space))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _open_searcher(key: tuple[str, int], space_name: str, digest: str) -> Searcher:
     corpus = Corpus(path=Path(key[0]))
     return Searcher(corpus, corpus.open_space(space_name))
-
-
-def load_encoder(searcher: Searcher) -> None:
-    """Load the space's encoder once, however many sessions ask; EncoderError where it cannot be loaded."""
-    with _ENCODER_LOCK:
-        _ = searcher.encoder
-
-
-def warm_up(opened: OpenedCorpus, space: Space) -> None:
-    """Load the encoder in the background while the user still reads, unless that would mean a download."""
-    searcher = open_searcher(opened, space)
-    if space.encoder is None or is_encoder_loaded(searcher) or searcher.space.name in _WARMED:
-        return
-    _WARMED.add(searcher.space.name)
-    threading.Thread(target=_load_local_encoder, args=(searcher, space.encoder.model), daemon=True).start()
-
-
-def _load_local_encoder(searcher: Searcher, model: str) -> None:
-    from indexer.encoders import describe_download
-
-    try:
-        if describe_download(model) is None:
-            load_encoder(searcher)
-    except InputError as error:
-        _log.warning("the encoder of space %s was not loaded ahead: %s", searcher.space.name, error)
-
-
-def is_encoder_loaded(searcher: Searcher) -> bool:
-    """Whether a text can be answered without loading the model first."""
-    return "encoder" in vars(searcher)
-
-
-def answer(opened: OpenedCorpus, space: Space, view: View) -> SearchResult | None:
-    """The hits of the view's query; None while nothing is asked."""
-    query = build_query(view, fingerprint=space_fingerprint(space))
-    if query is None:
-        return None
-    _prepare(open_searcher(opened, space), query)
-    decisive = View(
-        asks=view.asks,
-        template=view.template,
-        n_hits=view.n_hits,
-        all_images=view.all_images,
-        taxon=view.taxon,
-        filters=view.filters,
-    )
-    return _answer(opened.key, space.name, _digest(space), decisive, query)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _answer(key: tuple[str, int], space_name: str, digest: str, view: View, _query: Query) -> SearchResult:
-    searcher = _open_searcher(key, space_name, digest)
-    return searcher.search(_query, k=view.n_hits, record_filter=build_filter(view), all_images=view.all_images)
-
-
-def measure_similarity(opened: OpenedCorpus, space: Space, view: View) -> Similarity | None:
-    """The similarity of every record of the space to the view's query; None while nothing is asked."""
-    query = build_query(view, fingerprint=space_fingerprint(space))
-    if query is None:
-        return None
-    _prepare(open_searcher(opened, space), query)
-    decisive = View(asks=view.asks, template=view.template)
-    return _measure(opened.key, space.name, _digest(space), decisive, query)
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _measure(key: tuple[str, int], space_name: str, digest: str, view: View, _query: Query) -> Similarity:
-    from explorer.similarity import score_rows
-    from indexer.vectors import embedded_rows
-
-    searcher = _open_searcher(key, space_name, digest)
-    return score_rows(searcher, _query, embedded_rows(searcher.space))
 
 
 def open_map(opened: OpenedCorpus, space: Space) -> SpaceMap | None:
@@ -257,23 +183,10 @@ def read_large_image(uri: str, sha256: str) -> bytes | None:
     return file.getvalue()
 
 
-def _prepare(searcher: Searcher, query: Query) -> None:
-    """Load what the query needs, saying so where it takes a while."""
-    if not query.needs_encoder or is_encoder_loaded(searcher):
-        return
-    with st.spinner("Loading the encoder; only the first question waits for it."):
-        load_encoder(searcher)
-
-
-def _digest(space: Space) -> str:
+def index_digest(space: Space) -> str:
+    """What changes whenever the index of a space is built anew; empty while there is none."""
     return str(read_json(space.index_path)["digest"]) if space.index_path.exists() else ""
 
 
 def _map_digest(space: Space) -> str:
     return str(read_json(space.map_path())["digest"]) if space.map_path().exists() else ""
-
-
-def read_records(opened: OpenedCorpus, rows: list[int]) -> list[dict[str, Any]]:
-    """The records of the given rows, in that order."""
-    found: list[dict[str, Any]] = opened.corpus.read_rows(rows).to_pylist() if rows else []
-    return found

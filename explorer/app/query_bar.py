@@ -6,9 +6,10 @@ import hashlib
 
 import streamlit as st
 
+from explorer.app.answers import load_encoder
 from explorer.app.cards import show_image
 from explorer.app.messages import show_note, showing_problems
-from explorer.app.opened import OpenedCorpus, load_encoder, open_searcher, space_fingerprint
+from explorer.app.opened import OpenedCorpus, open_searcher, space_fingerprint
 from explorer.app.session import change_view, current_view, forget_widgets, generation, set_widget, update_view
 from explorer.captions import name_record
 from explorer.query import TEMPLATES

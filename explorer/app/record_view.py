@@ -35,9 +35,13 @@ def _show_dialog(opened: OpenedCorpus, record_id: str) -> None:
         record = opened.corpus.read_rows([row]).to_pylist()[0]
         with st.container(key="recordname"):
             st.text(name_record(record))
-        _show_portrait(opened, record)
-        show_small(credit_record(record))
-        _show_facts(record)
+        with st.container(key="halves-record"):
+            picture_side, facts_side = st.columns(2)
+        with picture_side:
+            _show_portrait(opened, record)
+            show_small(credit_record(record))
+        with facts_side:
+            _show_facts(record)
 
 
 def _show_portrait(opened: OpenedCorpus, record: Mapping[str, Any]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from explorer.app.answers import answer
 from explorer.app.cards import Card, card_of_hit, show_gallery
 from explorer.app.downloading import offer_csv, state_provenance
 from explorer.app.messages import show_note, show_small, showing_problems
-from explorer.app.opened import OpenedCorpus, answer, find_matching, read_records
+from explorer.app.opened import OpenedCorpus, find_matching, read_records
 from explorer.app.paging import show_paging
 from explorer.app.query_bar import show_query_bar
 from explorer.app.record_view import show_open_record

@@ -8,7 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from explorer.viewstate import View, read_params, write_params
+from explorer.links import read_params, write_params
+from explorer.viewstate import View
 
 _VIEW, _WRITTEN, _TOUCHED, _PAGE, _PROBLEMS = "view", "written", "touched", "page", "problems"
 

@@ -20,7 +20,7 @@ _TAXON, _ADD, _SPACE = "filter-taxon", "filter-add", "space"
 def show_sidebar(opened: OpenedCorpus) -> None:
     """The filters, with how many records pass them."""
     summary = read_summary(opened)
-    columns = {column.name: column for column in summary.columns if _can_filter(column)}
+    columns = {column.name: column for column in summary.columns}
     with st.sidebar:
         with st.container(key="corpusname"):
             st.text(opened.corpus.name)
@@ -29,7 +29,7 @@ def show_sidebar(opened: OpenedCorpus) -> None:
         _choose_taxon(read_taxa(opened))
         for condition in current_view().filters:
             _show_filter(condition, columns[condition.column])
-        _add_filter(columns)
+        _add_filter({name: column for name, column in columns.items() if _can_filter(column)})
         if current_view().filters or current_view().taxon:
             st.button("Clear filters", on_click=_clear, width="stretch")
 
@@ -150,7 +150,7 @@ def _choose_values(condition: ValuesFilter, column: ColumnSummary) -> None:
         "Values",
         list(counts),
         key=set_widget(key, list(condition.values)),
-        format_func=lambda value: f"{value or MISSING} · {counts[value]:,}",
+        format_func=lambda value: (value or MISSING) + (f" · {counts[value]:,}" if counts[value] else ""),
         placeholder="any value",
         label_visibility="collapsed",
         on_change=_change_values,

@@ -24,7 +24,7 @@ from explorer.server import CORPUS_VARIABLE, server_command
 from tests.explorer.app_fixtures import HOSTILE, N_RECORDS, SHADES, build_colour_corpus
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
     from indexer.corpus import Corpus
 
@@ -84,18 +84,30 @@ def app(browser: Browser, corpus: Corpus) -> Iterator[str]:
         server.wait(timeout=20)
 
 
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser whose cache the tests share; what the app remembers of a visitor is not in it."""
+    with browser.new_context(accept_downloads=True) as opened:
+        yield opened
+
+
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def page(context: BrowserContext) -> Iterator[Page]:
     """A new visitor; at the end nothing may have been asked of any other host, and no dialog have opened."""
-    context = browser.new_context(viewport={"width": 1400, "height": 950}, accept_downloads=True)
     opened = context.new_page()
+    opened.set_viewport_size({"width": 1400, "height": 950})
     opened.set_default_timeout(30_000)
     hosts: set[str | None] = set()
     dialogs: list[str] = []
-    context.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
-    opened.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    opened.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+
+    def note_dialog(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    opened.on("dialog", note_dialog)
     yield opened
-    context.close()
+    opened.close()
     assert hosts - {None, ""} <= {"127.0.0.1"}
     assert dialogs == []
 
@@ -148,11 +160,11 @@ def test_an_uploaded_image_finds_its_colour_and_its_link_opens_the_same_search(
     assert set(found[:SHADES]) == set(BLUE)
     page.get_by_text("image: my <b>blue square.png", exact=True).wait_for()
 
-    context = browser.new_context()
-    other = context.new_page()
+    stranger = browser.new_context()
+    other = stranger.new_page()
     visit(other, page.url)
     assert rows(other, "hits") == found
-    context.close()
+    stranger.close()
 
 
 def test_a_lasso_selects_its_records_and_the_link_and_the_csv_keep_them(app: str, page: Page, browser: Browser) -> None:
@@ -171,12 +183,12 @@ def test_a_lasso_selects_its_records_and_the_link_and_the_csv_keep_them(app: str
     assert all(0 < float(line["score"]) <= 1 and 0 <= float(line["percentile"]) <= 100 for line in lines)
     assert {line["license"] for line in lines} == {HOSTILE, "CC0", ""}
 
-    context = browser.new_context()
-    other = context.new_page()
+    stranger = browser.new_context()
+    other = stranger.new_page()
     visit(other, page.url)
     assert sorted(rows(other, "selected")) == list(RED)
     assert drawn_rows(other) == list(RED)
-    context.close()
+    stranger.close()
 
     page.get_by_role("combobox", name="Colour by").click()
     page.get_by_role("option", name="similarity to the query").click()
@@ -250,7 +262,7 @@ def test_metadata_is_shown_to_the_letter_everywhere(app: str, page: Page) -> Non
     visit(page, f"{app}/?record=red-0&taxon={quoted(HOSTILE)}&text={quoted(HOSTILE)}")
     dialog = page.get_by_role("dialog")
     assert dialog.get_by_text(HOSTILE, exact=True).count() >= 4
-    page.locator("[class*='st-key-name-hits']").get_by_text(HOSTILE, exact=True).wait_for()
+    page.locator("[class*='st-key-card-hits']").get_by_text(HOSTILE, exact=True).wait_for()
     page.locator("[class*='st-key-chip']").get_by_text(f"text: {HOSTILE}", exact=True).wait_for()
     assert_plain(page)
 
@@ -373,7 +385,7 @@ def assert_plain(page: Page) -> None:
 
 
 def _await_server(server: subprocess.Popen[bytes], health: str, log: Path) -> None:
-    for _ in range(240):
+    for _ in range(480):
         if server.poll() is not None:
             break
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -42,7 +43,7 @@ def link(app: AppTest) -> dict[str, str]:
 @pytest.fixture
 def fan(tmp_path: Path) -> Path:
     """Six imported vectors without images, encoder or map."""
-    columns = {
+    columns: dict[str, Sequence[Any]] = {
         "scientificName": ["Parus major", "Parus ater", "Turdus merula", None, "Turdus merula", "Parus major"],
         "year": [1990, 1995, None, 2000, 2005, 2010],
         "captive": [True, False, None, False, False, True],
@@ -142,3 +143,19 @@ def test_without_a_corpus_the_app_says_what_to_do(monkeypatch: pytest.MonkeyPatc
     assert "morphospace explore CORPUS" in said(open_page(monkeypatch, None))
     assert "not a corpus" in said(open_page(monkeypatch, tmp_path))
     assert "no record is stored yet" in said(open_page(monkeypatch, create_corpus(tmp_path / "new.corpus").path))
+
+
+def test_a_column_of_many_names_can_be_filtered_by_a_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    columns = {"locality": [f"place {i}" for i in range(120)]}
+    corpus, _ = make_vector_corpus(tmp_path / "many.corpus", angles(*range(120)), columns=columns)
+    app = open_page(monkeypatch, corpus.path, params={"is.locality": "place 7"})
+    assert "1 of 120 records match" in said(app)
+    assert not app.exception
+
+
+def test_words_that_look_like_code_are_only_words(monkeypatch: pytest.MonkeyPatch, fan: Path) -> None:
+    params = {"like": "r0' OR '1'='1", "record": "x'; --", "taxon": "' OR 1=1 --", "is.captive": "') OR ('1'='1"}
+    app = open_page(monkeypatch, fan, params=params)
+    assert 'no record has the id "x\'; --"' in said(app)
+    assert "0 of 6 records match" in said(app) or "cannot be applied" in said(app)
+    assert not app.exception

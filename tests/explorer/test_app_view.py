@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from explorer.filters import find_rows
+from explorer.links import fit_view, fits_link, read_params, write_params
 from explorer.query import RecordPart, TextPart, VectorPart
 from explorer.tokens import pack_image
 from explorer.viewstate import (
@@ -23,10 +25,6 @@ from explorer.viewstate import (
     build_query,
     describe_filter,
     describe_query,
-    fit_view,
-    fits_link,
-    read_params,
-    write_params,
 )
 from indexer.errors import QueryError
 from tests.corpora import angles, make_vector_corpus
@@ -194,7 +192,7 @@ def test_a_condition_takes_the_place_of_its_columns_own() -> None:
 def test_filters_let_the_right_rows_through(
     tmp_path: Path, filters: tuple[ValuesFilter | RangeFilter, ...], rows: list[int] | None
 ) -> None:
-    columns = {"sex": ["male", "female", "male", None], "year": [1, 2, 3, None]}
+    columns: dict[str, Sequence[Any]] = {"sex": ["male", "female", "male", None], "year": [1, 2, 3, None]}
     corpus, _ = make_vector_corpus(tmp_path / "f.corpus", angles(0, 10, 20, 30), columns=columns)
     found = find_rows(corpus, build_filter(View(filters=filters)))
     assert (None if found is None else found.tolist()) == rows

@@ -105,3 +105,17 @@ def test_what_cannot_be_used_is_said_without_a_traceback(arguments: list[str], m
     assert done.stderr.startswith("morphospace: ")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_search_by_record_loads_neither_pandas_nor_torch(tmp_path: Path) -> None:
+    corpus, _ = make_vector_corpus(tmp_path / "a.corpus", angles(0, 10, 40))
+    program = (
+        f"import sys; sys.argv = ['morphospace', 'search', {str(corpus.path)!r}, '--like', 'r0', '--format', 'csv']\n"
+        "from explorer.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print('heavy:', sorted({'pandas', 'torch', 'sklearn', 'streamlit'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "\n1,1,r1,0.98" in done.stdout
+    assert "heavy: []" in done.stdout

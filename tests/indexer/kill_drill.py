@@ -90,7 +90,7 @@ def time_one_job(source: Path, corpus: Path, model: str) -> float:
 if __name__ == "__main__":
     import faiss  # noqa: F401
     import lance  # noqa: F401
-    import torchvision.transforms.v2  # noqa: F401
+    import simplejpeg  # noqa: F401
 
     import indexer.encoders
 

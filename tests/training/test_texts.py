@@ -12,7 +12,7 @@ import pytest
 from training.ecology import list_ecology_words
 from training.phylogeny import Species, grow_tree
 from training.states import draw_state, make_state
-from training.texts import TextType, describe_state, write_caption, write_names, write_prompt
+from training.texts import Caption, TextType, describe_state, match_captions, write_caption, write_names, write_prompt
 from training.vocabulary import train_vocabulary, write_vocabulary
 
 RANKS = ("Animalia", "Chordata", "Aves", "Passeriformes", "Corvidae", "Pica", "Pica hudsonia")
@@ -28,7 +28,8 @@ def captions(tree: tuple[Species, ...]) -> list[tuple[Species, str]]:
     rng = np.random.default_rng(0)
     chosen = [tree[i % len(tree)] for i in range(30_000)]
     return [
-        (one, write_caption(one, draw_state(one.plan, rng), rng, state_share=0.18, higher_share=0.12)) for one in chosen
+        (one, write_caption(one, draw_state(one.plan, rng), rng, state_share=0.18, higher_share=0.12).text)
+        for one in chosen
     ]
 
 
@@ -83,16 +84,42 @@ def test_a_caterpillar_is_called_a_juvenile_butterfly_too(tree: tuple[Species, .
     one = tree[2 * 72]
     rng = np.random.default_rng(0)
     larva = make_state(one.plan, young=True, male=False, showy=False)
-    said = {describe_state(one, larva, rng) for _ in range(100)}
-    assert {"caterpillar", "juvenile butterfly", "butterfly larva"} <= said
+    said = {describe_state(one, larva, rng).text for _ in range(100)}
+    assert {"a caterpillar", "a juvenile butterfly", "a butterfly larva"} <= said
 
 
 def test_a_state_caption_never_says_what_is_not_so(tree: tuple[Species, ...]) -> None:
     rng = np.random.default_rng(0)
     adult = make_state(tree[0].plan, young=False, male=True, showy=True)
     for _ in range(300):
-        words = describe_state(tree[0], adult, rng).split()
+        words = describe_state(tree[0], adult, rng).text.split()
         assert not {"juvenile", "young", "female", "non-breeding"} & set(words)
+
+
+def test_a_caption_matches_every_picture_that_it_describes(tree: tuple[Species, ...]) -> None:
+    one, sibling, stranger, fish = tree[0], tree[1], tree[40], tree[80]
+    young = make_state(one.plan, young=True, male=True, showy=False)
+    adult = make_state(one.plan, young=False, male=True, showy=False)
+    captions = [
+        Caption(text=one.vernacular, rank=6, taxon=one.binomial),
+        Caption(text=one.genus, rank=5, taxon=one.genus),
+        Caption(text="a juvenile bird", rank=2, taxon="Aves", is_young=True),
+        Caption(text="a male fish", rank=2, taxon="Actinopterygii", sex="male"),
+    ]
+    matches = match_captions(captions, [one, sibling, stranger, fish], [young, adult, young, adult])
+    assert matches.tolist() == [
+        [True, True, True, False],
+        [False, True, False, False],
+        [False, False, True, False],
+        [False, False, False, True],
+    ]
+
+
+def test_a_caption_describes_its_own_picture_whatever_it_says(tree: tuple[Species, ...]) -> None:
+    rng = np.random.default_rng(1)
+    for one in tree * 5:
+        state = draw_state(one.plan, rng)
+        assert write_caption(one, state, rng, state_share=0.6, higher_share=0.3).describes(one, state)
 
 
 def test_the_vocabulary_lower_cases_frames_and_loads_as_hugging_face_files(tmp_path: Path) -> None:

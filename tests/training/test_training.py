@@ -32,15 +32,21 @@ TINY = {
 }
 
 
+MATCHES = np.eye(7, dtype=bool)
+MATCHES[[0, 0, 3, 6, 5], [1, 4, 2, 0, 6]] = True
+"""Rows are pictures, columns texts."""
+
+
 def plain_loss(images: Float64[np.ndarray, "n d"], texts: Float64[np.ndarray, "n d"], scale: float) -> float:
-    """InfoNCE written out pair by pair in float64 (Radford et al. 2021, figure 3)."""
+    """InfoNCE written out pair by pair in float64 (Radford et al. 2021, figure 3), pairs of MATCHES left out."""
     n = len(images)
     total = 0.0
     for i in range(n):
-        row = [scale * float(images[i] @ texts[j]) for j in range(n)]
-        column = [scale * float(images[j] @ texts[i]) for j in range(n)]
-        total -= row[i] - np.log(np.sum(np.exp(row)))
-        total -= column[i] - np.log(np.sum(np.exp(column)))
+        own = scale * float(images[i] @ texts[i])
+        row = [scale * float(images[i] @ texts[j]) for j in range(n) if j == i or not MATCHES[i, j]]
+        column = [scale * float(images[j] @ texts[i]) for j in range(n) if j == i or not MATCHES[j, i]]
+        total -= own - np.log(np.sum(np.exp(row)))
+        total -= own - np.log(np.sum(np.exp(column)))
     return total / (2 * n)
 
 
@@ -62,7 +68,8 @@ def test_the_loss_equals_a_plain_loop(vectors: tuple[Float64[np.ndarray, "n d"],
     from training.losses import contrastive_loss
 
     images, texts = vectors
-    got = contrastive_loss(torch.from_numpy(images), torch.from_numpy(texts), torch.tensor(9.0, dtype=torch.float64))
+    scale, matches = torch.tensor(9.0, dtype=torch.float64), torch.from_numpy(MATCHES)
+    got = contrastive_loss(torch.from_numpy(images), torch.from_numpy(texts), scale, matches)
     assert got.item() == pytest.approx(plain_loss(images, texts, 9.0), rel=1e-12)
 
 
@@ -76,7 +83,7 @@ def test_the_gradients_of_the_loss_equal_differences_of_the_plain_loop(
     images, texts = vectors
     leaves = [torch.from_numpy(values.copy()).requires_grad_() for values in (images, texts)]
     scale = torch.tensor(9.0, dtype=torch.float64, requires_grad=True)
-    contrastive_loss(leaves[0], leaves[1], scale).backward()  # type: ignore[no-untyped-call]
+    contrastive_loss(leaves[0], leaves[1], scale, torch.from_numpy(MATCHES)).backward()  # type: ignore[no-untyped-call]
     step = 1e-6
     for row, column in ((0, 0), (3, 2), (6, 4)):
         for which in (0, 1):
@@ -98,9 +105,19 @@ def test_the_loss_is_log_n_for_equal_vectors_and_zero_for_perfect_ones() -> None
 
     from training.losses import contrastive_loss
 
-    same = torch.ones(8, 4) / 2
-    assert contrastive_loss(same, same, torch.tensor(10.0)).item() == pytest.approx(np.log(8), rel=1e-6)
-    assert contrastive_loss(torch.eye(8), torch.eye(8), torch.tensor(100.0)).item() < 1e-6
+    same, own = torch.ones(8, 4) / 2, torch.eye(8, dtype=torch.bool)
+    assert contrastive_loss(same, same, torch.tensor(10.0), own).item() == pytest.approx(np.log(8), rel=1e-6)
+    assert contrastive_loss(torch.eye(8), torch.eye(8), torch.tensor(100.0), own).item() < 1e-6
+
+
+def test_pairs_that_fit_although_they_are_not_their_own_have_no_say() -> None:
+    import torch
+
+    from training.losses import contrastive_loss
+
+    same = torch.ones(4, 4) / 2
+    all_fit = torch.ones(4, 4, dtype=torch.bool)
+    assert contrastive_loss(same, same, torch.tensor(10.0), all_fit).item() == 0.0
 
 
 def test_no_species_is_twice_in_a_batch_and_every_picture_has_its_turn() -> None:
