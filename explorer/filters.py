@@ -27,23 +27,28 @@ class ColumnCondition:
         column: name of the column.
         values: allowed values; None where a range is given. The empty text stands for "missing".
         low, high: inclusive bounds in the column's unit; None is unbounded.
+        or_missing: whether records without a value meet a range too.
     """
 
     column: str
     values: tuple[str, ...] | None = None
     low: float | None = None
     high: float | None = None
+    or_missing: bool = False
 
     def to_sql(self) -> str:
         """The condition as Lance reads it."""
         name = quote_name(self.column)
         if self.values is None:
-            bounds = [f"{name} >= {self.low!r}"] * (self.low is not None)
-            bounds += [f"{name} <= {self.high!r}"] * (self.high is not None)
-            return " AND ".join(bounds) or f"{name} IS NOT NULL"
+            # Lance compares no fraction with a column of integers, so both sides are made floating.
+            number = f"CAST({name} AS DOUBLE)"
+            bounds = [f"{number} >= {float(self.low)!r}"] if self.low is not None else []
+            bounds += [f"{number} <= {float(self.high)!r}"] if self.high is not None else []
+            span = " AND ".join(bounds) or f"{name} IS NOT NULL"
+            return f"({span} OR {name} IS NULL)" if self.or_missing else f"({span})"
         listed = [quote_text(value) for value in self.values if value]
-        clauses = [f"CAST({name} AS STRING) IN ({', '.join(listed)})"] * bool(listed)
-        clauses += [f"{name} IS NULL"] * ("" in self.values)
+        clauses = [f"CAST({name} AS STRING) IN ({', '.join(listed)})"] if listed else []
+        clauses += [f"{name} IS NULL"] if "" in self.values else []
         return f"({' OR '.join(clauses)})" if clauses else "false"
 
 

@@ -183,7 +183,7 @@ class Searcher:
             allowed = np.intersect1d(allowed, self._rows, assume_unique=True)
         own = [] if include_queried else [self._row_of(part) for part in query.parts if isinstance(part, RecordPart)]
         rows, scores = self._nearest(vector, k, allowed, np.array(own, np.int64), all_images)
-        hits = self._describe_hits(rows, scores, self._percentiles(query, vector, scores), allowed)
+        hits = self._describe_hits(rows, scores, self.measure_percentiles(query, vector, scores), allowed)
         n_matching = len(self._rows) if allowed is None else len(allowed)
         is_exact = self.index.facts.is_exact or allowed is not None
         return SearchResult(
@@ -253,9 +253,10 @@ class Searcher:
         first[np.unique(self._occurrences[rows], return_index=True)[1]] = True
         return first
 
-    def _percentiles(
+    def measure_percentiles(
         self, query: Query, vector: Float32[np.ndarray, " d"], scores: Float32[np.ndarray, " k"]
     ) -> Float64[np.ndarray, " k"]:
+        """The percentile of each score of a query, as `Hit` explains; `vector` is what `encode` gave for it."""
         import numpy as np
 
         if not query.has_text:

@@ -45,5 +45,5 @@ def score_rows(searcher: Searcher, query: Query, rows: Int64[np.ndarray, " m"]) 
     return Similarity(
         rows=found.rows[0][is_hit][order],
         scores=scores,
-        percentiles=searcher._percentiles(query, vector, scores),
+        percentiles=searcher.measure_percentiles(query, vector, scores),
     )

@@ -117,7 +117,7 @@ def summarise_column(name: str, column: pa.ChunkedArray) -> ColumnSummary:
     if kind == "boolean" or (kind == "text" and n_distinct <= MAX_CATEGORIES):
         kind = "category" if kind == "text" else kind
         pairs = ((item["values"], item["counts"]) for item in column.value_counts().to_pylist())
-        counts = {str(value): n for value, n in sorted(pairs, key=lambda pair: -pair[1]) if value is not None}
+        counts = {_say(value): n for value, n in sorted(pairs, key=lambda pair: -pair[1]) if value is not None}
     bounds = pc.min_max(column).as_py() if is_number else {"min": None, "max": None}
     return ColumnSummary(
         name=name,
@@ -174,6 +174,11 @@ def describe_space(summary: SpaceSummary) -> str:
         f"space {summary.space.name}: {made}; {summary.n_vectors:,} vectors of {summary.space.dimension} dimensions; "
         f"{index}; {drawn}"
     )
+
+
+def _say(value: object) -> str:
+    """A value as SQL writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _summarise_space(space: Space) -> SpaceSummary:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from explorer.captions import MISSING
-from explorer.filters import ColumnCondition, Filter, quote_name
+from explorer.filters import ColumnCondition, Filter
 from explorer.query import TEMPLATES, WEIGHTS, Part, Query, RecordPart, TextPart, VectorPart
 from explorer.tokens import image_name, unpack_image
 from indexer.errors import QueryError
@@ -161,23 +161,16 @@ def build_query(view: View, *, fingerprint: str) -> Query | None:
 
 def build_filter(view: View) -> Filter:
     """The filter of a view."""
-    conditions, clauses = [], []
-    for condition in view.filters:
-        if isinstance(condition, ValuesFilter):
-            if condition.values:
-                conditions.append(ColumnCondition(column=condition.column, values=condition.values))
-            continue
-        span = ColumnCondition(column=condition.column, low=_whole(condition.low), high=_whole(condition.high))
-        if condition.with_missing:
-            clauses.append(f"(({span.to_sql()}) OR {quote_name(condition.column)} IS NULL)")
-        else:
-            conditions.append(span)
-    return Filter(where=" AND ".join(clauses) or None, taxon=view.taxon, conditions=tuple(conditions))
+    chosen = (one for one in view.filters if isinstance(one, RangeFilter) or one.values)
+    return Filter(taxon=view.taxon, conditions=tuple(_build_condition(one) for one in chosen))
 
 
-def _whole(bound: float | None) -> float | None:
-    """The bound as an int where it is whole, because Lance compares columns of integers with integers only."""
-    return int(bound) if bound is not None and bound == int(bound) else bound
+def _build_condition(condition: ValuesFilter | RangeFilter) -> ColumnCondition:
+    if isinstance(condition, ValuesFilter):
+        return ColumnCondition(column=condition.column, values=condition.values)
+    return ColumnCondition(
+        column=condition.column, low=condition.low, high=condition.high, or_missing=condition.with_missing
+    )
 
 
 def describe_query(view: View) -> str:

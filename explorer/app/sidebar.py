@@ -141,7 +141,7 @@ def _drop_filter(name: str) -> None:
 
 
 def _choose_values(condition: ValuesFilter, column: ColumnSummary) -> None:
-    counts = {value.lower() if column.kind == "boolean" else value: n for value, n in column.counts.items()}
+    counts = dict(column.counts)
     if column.n_missing:
         counts[""] = column.n_missing
     counts |= {value: 0 for value in condition.values if value not in counts}

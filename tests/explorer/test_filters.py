@@ -37,6 +37,13 @@ def test_reserved_words_and_odd_names_are_columns_like_others(corpus: Corpus) ->
     assert rows(corpus, conditions=(ColumnCondition(column="beak depth (mm)", low=1, high=2),)) == [0]
 
 
+def test_a_range_may_be_open_fractional_and_let_missing_values_pass(corpus: Corpus) -> None:
+    assert rows(corpus, conditions=(ColumnCondition(column="row", low=0.5),)) == [1, 2]
+    assert rows(corpus, conditions=(ColumnCondition(column="beak depth (mm)"),)) == [0, 1]
+    span = ColumnCondition(column="beak depth (mm)", low=2, or_missing=True)
+    assert rows(corpus, conditions=(span,)) == [1, 2]
+
+
 def test_a_value_with_quotes_is_matched_as_it_is(corpus: Corpus) -> None:
     condition = ColumnCondition(column="scientificName", values=("O'Brien's \"moth\"",))
     assert rows(corpus, conditions=(condition,)) == [2]
