@@ -18,7 +18,10 @@ def run_demo(corpus: Path, *, n_images: int, port: int, show_app: bool) -> None:
     from training.demo import draw_demo
 
     pictures = corpus.with_name(corpus.name + "-images")
-    table = draw_demo(pictures, n_images=n_images)
+    table = pictures / "records.csv"
+    if not _lists(table, n_images):
+        announce(f"drawing {n_images:,} pictures into {pictures}")
+        draw_demo(pictures, n_images=n_images)
     settings = IndexSettings(source=table, corpus=corpus, model="bundled", with_map=not show_app)
     with follow_job() as listener:
         report = index_images(settings, listener)
@@ -32,3 +35,11 @@ def run_demo(corpus: Path, *, n_images: int, port: int, show_app: bool) -> None:
         finally:
             map_job.terminate()
             map_job.wait()
+
+
+def _lists(table: Path, n_images: int) -> bool:
+    """Whether a table of so many drawn pictures is there already; it is written after the last picture."""
+    if not table.exists():
+        return False
+    with table.open(encoding="utf-8") as lines:
+        return sum(1 for _ in lines) == n_images + 1

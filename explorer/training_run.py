@@ -33,7 +33,7 @@ def run_training(
     )
     announce(f"training on {settings.n_images:,} drawn pictures, {settings.n_samples:,} shown, seed {settings.seed}")
     with _Bars() as bars:
-        report = train_encoder(settings, out, progress=bars.show)
+        report = train_encoder(settings, out, progress=bars.show, tell_loss=bars.tell_loss)
     announce(
         f"{out}: {report.n_parameters:,} weights, loss {report.losses[0]:.2f} to {report.losses[-1]:.2f} nats, "
         f"in {say_seconds(sum(report.seconds.values()))}. Use it with: morphospace index … --model local-dir:{out}"
@@ -59,3 +59,6 @@ class _Bars:
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total)
         self._progress.update(self._tasks[stage], completed=done, total=total)
+
+    def tell_loss(self, n_steps: int, loss: float) -> None:
+        self._progress.console.print(f"step {n_steps:,}: loss {loss:.3f} nats", markup=False, highlight=False)

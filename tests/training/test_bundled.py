@@ -75,4 +75,4 @@ def test_a_genus_name_finds_its_genus(
     genera = sorted({one.genus for one in tree})
     named = (vectors @ towers.encode_texts(genera).T).argmax(axis=1)
     right = [tree[number].genus == genera[row] for number, row in zip(pictures.numbers, named, strict=True)]
-    assert np.mean(right) >= 0.5
+    assert np.mean(right) >= 0.6
