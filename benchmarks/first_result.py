@@ -144,7 +144,7 @@ def open_searcher(corpus: Corpus) -> tuple[Searcher, Float32[np.ndarray, " d"]]:
 
     vector = draw_clusters(np.zeros(1, int), DIMENSION)[0]
     searcher = Searcher(corpus, corpus.open_space("wide"))
-    vars(searcher)["encoder"] = GivenText(vector)
+    searcher._encoder = GivenText(vector)  # type: ignore[assignment]
     return searcher, vector
 
 

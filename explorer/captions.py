@@ -60,12 +60,18 @@ def say_percentile(percentile: float) -> str:
     return f"closer than {floor:.{digits}f} %"
 
 
-def explain_percentile(percentile: float, score: float, *, has_text: bool) -> str:
-    """The same in full, with the cosine, as a tooltip says it."""
+def explain_percentile(percentile: float, score: float, *, with_pairs: bool) -> str:
+    """The same in full, with the cosine, as a tooltip says it.
+
+    Args:
+        percentile: in [0, 100]; nan where there is nothing to compare with.
+        score: cosine.
+        with_pairs: whether it compares with random pairs of records, see `Query.compares_with_pairs`.
+    """
     compared = (
-        "this question than {} of randomly drawn records"
-        if has_text
-        else "the query than {} of random pairs of records are to each other"
+        "the query than {} of random pairs of records are to each other"
+        if with_pairs
+        else "this question than {} of randomly drawn records"
     )
     scale = "" if isnan(percentile) else f"Closer to {compared.format(f'{percentile:.2f} %')}. "
     return (

@@ -46,7 +46,12 @@ def format_json(hits: Sequence[Hit]) -> str:
 
 
 def format_csv(hits: Sequence[Hit]) -> str:
-    """One line per hit with the same fields, under a header."""
+    """One line per hit with the same fields, under a header.
+
+    Cells stay as they are, for this file is for the next program: a record id that begins with `=` is still that id.
+    The app's downloads are for spreadsheets, which would run such a cell as a formula, and mark it as text
+    (`explorer.downloads.defuse`).
+    """
     import csv
     import io
 

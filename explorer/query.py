@@ -90,9 +90,13 @@ class Query:
             raise QueryError("query: nothing to look for; give a text, --image FILE or --like RECORD_ID.")
 
     @property
-    def has_text(self) -> bool:
-        """Whether any part is a text, so that scores are cross-modal and lower."""
-        return any(isinstance(part, TextPart) for part in self.parts)
+    def compares_with_pairs(self) -> bool:
+        """Whether its scores are on the scale of random pairs of records: it is one image, record or vector.
+
+        Texts score lower than images do, and a sum of parts lies nearer to everything, or farther from it, than a
+        record does.
+        """
+        return len(self.parts) == 1 and not isinstance(self.parts[0], TextPart)
 
     @property
     def needs_encoder(self) -> bool:

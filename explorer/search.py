@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer.filters import Filter, find_rows
 from explorer.query import ImagePart, Part, Query, RecordPart, TextPart, VectorPart
 from indexer.corpus import Corpus, Space
 from indexer.errors import EncoderError, QueryError
+from indexer.model_names import CONFIG_NAME, ModelKind
 from indexer.neighbours import VectorIndex, open_index
 from indexer.vectors import embedded_rows, open_vectors, read_vectors
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Bool, Float32, Float64, Int64
 
+    from indexer.encoder_spec import EncoderSpec
     from indexer.encoders import Encoder
 
 BACKGROUND_SAMPLE = 5_000
@@ -33,8 +36,8 @@ class Hit:
         record_id: of the record.
         score: cosine with the query, in [-1, 1]; higher is closer.
         percentile: share of random comparisons of this space that score lower, in [0, 100]; nan where there is nothing
-            to compare with. For records, images and vectors the comparisons are random pairs of records; as soon as a
-            text takes part they are this query against random records, because texts score lower than images.
+            to compare with. For a query of one record, image or vector the comparisons are random pairs of records;
+            for every other they are this query against random records, see `Query.compares_with_pairs`.
         n_images: images of the same occurrence that may answer, this one included.
         record: the record's columns.
     """
@@ -58,6 +61,7 @@ class SearchResult:
     """The answer to a query.
 
     Attributes:
+        query: what was asked.
         hits: best first.
         n_matching: records of this space that the filter lets answer.
         is_exact: whether every one of those was compared.
@@ -65,6 +69,7 @@ class SearchResult:
         notes: what the user should know, one sentence each.
     """
 
+    query: Query
     hits: tuple[Hit, ...]
     n_matching: int
     is_exact: bool
@@ -87,24 +92,31 @@ class Searcher:
         self.space = space
         self._device = device
         self._announce = announce
+        self._encoder: Encoder | None = None
 
     @cached_property
     def index(self) -> VectorIndex:
         """The opened index."""
         return open_index(self.space)
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
         """The space's encoder; EncoderError where it is not known, or where what loads is not what made the vectors."""
-        spec = self.space.encoder
-        if spec is None:
-            raise EncoderError(
-                f"space {self.space.name!r}: its vectors were imported without naming their model, so texts and images "
-                "cannot be asked. Ask with --like RECORD_ID, or import again with --model."
-            )
-        from indexer.encoders import load_encoder
+        if self._encoder is None:
+            self._encoder = self._admit(self._load_encoder())
+        return self._encoder
 
-        encoder = load_encoder(spec.model, device=self._device, precision=spec.precision, announce=self._announce)
+    @property
+    def is_encoder_loaded(self) -> bool:
+        """Whether a text can be answered without loading the model first."""
+        return self._encoder is not None
+
+    def use_encoder(self, encoder: Encoder) -> None:
+        """Answer with an encoder that is loaded already; EncoderError where it is not what made the vectors."""
+        self._encoder = self._admit(encoder)
+
+    def _admit(self, encoder: Encoder) -> Encoder:
+        spec = self._spec()
         if encoder.spec.fingerprint != spec.fingerprint:
             raise EncoderError(
                 f"{self.corpus.name}: space {self.space.name!r} was made with {spec.describe()}, "
@@ -113,6 +125,28 @@ class Searcher:
                 "--space NEW_NAME"
             )
         return encoder
+
+    def _spec(self) -> EncoderSpec:
+        spec = self.space.encoder
+        if spec is None:
+            raise EncoderError(
+                f"space {self.space.name!r}: its vectors were imported without naming their model, so texts and images "
+                "cannot be asked. Ask with --like RECORD_ID, or import again with --model."
+            )
+        return spec
+
+    def _load_encoder(self) -> Encoder:
+        from indexer.encoders import load_encoder
+
+        spec = self._spec()
+        folder = Path(spec.model.removeprefix(f"{ModelKind.FOLDER}:"))
+        if spec.model.startswith(f"{ModelKind.FOLDER}:") and not (folder / CONFIG_NAME).is_file():
+            raise EncoderError(
+                f"{self.corpus.name}: space {self.space.name!r} was made with the model in {folder}, which is not "
+                "there any more, so texts and images cannot be asked. Put the folder back there, or ask by record "
+                "(--like RECORD_ID)."
+            )
+        return load_encoder(pin_model(spec), device=self._device, precision=spec.precision, announce=self._announce)
 
     @cached_property
     def _rows(self) -> Int64[np.ndarray, " n"]:
@@ -129,7 +163,7 @@ class Searcher:
 
     @cached_property
     def _sample(self) -> Float32[np.ndarray, "m d"]:
-        """Vectors of random records, for the percentiles of queries with a text."""
+        """Vectors of random records, for the percentiles of queries that random pairs are no scale for."""
         import numpy as np
 
         rng = np.random.default_rng(0)
@@ -181,12 +215,18 @@ class Searcher:
         allowed = find_rows(self.corpus, record_filter or Filter())
         if allowed is not None:
             allowed = np.intersect1d(allowed, self._rows, assume_unique=True)
-        own = [] if include_queried else [self._row_of(part) for part in query.parts if isinstance(part, RecordPart)]
-        rows, scores = self._nearest(vector, k, allowed, np.array(own, np.int64), all_images)
+        asked = [] if include_queried else [self._row_of(part) for part in query.parts if isinstance(part, RecordPart)]
+        own = np.unique(np.array(asked, np.int64))
+        is_exact = self.index.facts.is_exact or allowed is not None
+        rows, scores = self._nearest(vector, k, allowed, own, all_images)
+        if not is_exact and len(rows) < min(k, len(self._rows) - len(own)):
+            # The visited lists of the index hold too few: visit them all.
+            is_exact = True
+            rows, scores = self._nearest(vector, k, self._rows, own, all_images)
         hits = self._describe_hits(rows, scores, self.measure_percentiles(query, vector, scores), allowed)
         n_matching = len(self._rows) if allowed is None else len(allowed)
-        is_exact = self.index.facts.is_exact or allowed is not None
         return SearchResult(
+            query=query,
             hits=hits,
             n_matching=n_matching,
             is_exact=is_exact,
@@ -230,7 +270,7 @@ class Searcher:
         own: Int64[np.ndarray, " o"],
         all_images: bool,
     ) -> tuple[Int64[np.ndarray, " k"], Float32[np.ndarray, " k"]]:
-        """The k best rows after collapsing; asks for more until there are k, or no more to ask for."""
+        """The k best rows after collapsing; asks for more until there are k, or the index gives no more."""
         import numpy as np
 
         available = len(self._rows) if allowed is None else len(allowed)
@@ -242,7 +282,7 @@ class Searcher:
             if not all_images:
                 first = self._first_of_occurrence(rows)
                 rows, scores = rows[first], scores[first]
-            if len(rows) >= k or fetch >= available:
+            if len(rows) >= k or fetch >= available or found.rows[0][-1] < 0:
                 return rows[:k], scores[:k]
             fetch = min(4 * fetch, available)
 
@@ -259,7 +299,7 @@ class Searcher:
         """The percentile of each score of a query, as `Hit` explains; `vector` is what `encode` gave for it."""
         import numpy as np
 
-        if not query.has_text:
+        if query.compares_with_pairs:
             return self.index.facts.background.percentiles(scores)
         ordinary = np.sort(self._sample @ vector)
         below, upto = (np.searchsorted(ordinary, scores, side=side) for side in ("left", "right"))
@@ -311,3 +351,9 @@ class Searcher:
         if waiting > 0:
             notes.append(f"{waiting:,} images are embedded but not indexed yet, and cannot be found until the job ends")
         return tuple(notes)
+
+
+def pin_model(spec: EncoderSpec) -> str:
+    """The model's name at the revision that made the vectors, so that an update on the hub leaves a corpus as it is."""
+    is_on_hub = spec.model.startswith(f"{ModelKind.HUB}:")
+    return f"{spec.model}@{spec.revision}" if is_on_hub and spec.revision and "@" not in spec.model else spec.model

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from indexer.corpus import Corpus
+from indexer.errors import InputError
 
 CORPUS_VARIABLE = "MORPHOSPACE_CORPUS"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+STOPPED = (0, -signal.SIGINT, 128 + signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGTERM)
+"""Exit statuses of a server that somebody stopped."""
 UPLOAD_LIMIT_MB = 100
 THEME = {
     "base": "light",
@@ -52,7 +56,15 @@ def server_command(*, port: int, address: str, open_browser: bool) -> list[str]:
 
 
 def serve_app(corpus: Corpus, *, port: int, address: str, open_browser: bool) -> None:
-    """Serve the app for one corpus until it is stopped."""
+    """Serve the app for one corpus until it is stopped; InputError where the server breaks off, as on a busy port."""
     command = server_command(port=port, address=address, open_browser=open_browser)
     environment = {**os.environ, CORPUS_VARIABLE: str(corpus.path.resolve())}
-    subprocess.run(command, env=environment, check=True)
+    try:
+        status = subprocess.run(command, env=environment, check=False).returncode
+    except KeyboardInterrupt:
+        return
+    if status not in STOPPED:
+        raise InputError(
+            f"--port {port}: the app's server did not start or broke off (status {status}, see above). "
+            "If the port is taken, choose another with --port."
+        )

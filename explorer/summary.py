@@ -27,6 +27,7 @@ class ColumnSummary:
         n_distinct: different values.
         counts: value → records, most frequent first; empty for text and number.
         low, high: smallest and largest value; None unless the column holds numbers.
+        is_integer: whether its type holds whole numbers only.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ColumnSummary:
     counts: dict[str, int]
     low: float | None
     high: float | None
+    is_integer: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,8 @@ def summarise_column(name: str, column: pa.ChunkedArray) -> ColumnSummary:
     import pyarrow.compute as pc
 
     n_distinct = pc.count_distinct(column).as_py()
-    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    is_integer = pa.types.is_integer(column.type)
+    is_number = is_integer or pa.types.is_floating(column.type)
     kind = "number" if is_number else "boolean" if pa.types.is_boolean(column.type) else "text"
     counts: dict[str, int] = {}
     if kind == "boolean" or (kind == "text" and n_distinct <= MAX_CATEGORIES):
@@ -127,6 +130,7 @@ def summarise_column(name: str, column: pa.ChunkedArray) -> ColumnSummary:
         counts=counts,
         low=None if bounds["min"] is None else float(bounds["min"]),
         high=None if bounds["max"] is None else float(bounds["max"]),
+        is_integer=is_integer,
     )
 
 

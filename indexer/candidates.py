@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexer.corpus import STATUS_IMAGE, Corpus, Space
+from indexer.corpus import Corpus, Space
 from indexer.files import hash_file
 from indexer.records import label_folder, update_uris
 from indexer.rejections import Rejection
@@ -28,6 +28,7 @@ class Candidate:
             alone, so that a job that was killed cuts the same shards when it is run again.
         position: in the source's table; None for a record that this source does not list.
         row: of its record; None where there is no record yet.
+        sha256: of the file that the record was made from; None where no image of it is stored.
     """
 
     shard: tuple[str, int]
@@ -35,6 +36,7 @@ class Candidate:
     record_id: str
     position: int | None
     row: int | None
+    sha256: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +47,19 @@ class Listing:
         records: the source's table, with record ids that are unique in the corpus.
         candidates: what is to be embedded, in order.
         n_present: images of the source that have a vector already.
-        n_refused: images of the source that were refused before and have not changed.
+        n_known: images of the source that have a record already.
+        n_refused: images that were refused before and have not changed.
         n_moved: records whose file was found at another place, with the same content.
+        n_renamed: new records whose id was taken by another image.
     """
 
     records: pa.Table
     candidates: tuple[Candidate, ...]
     n_present: int
+    n_known: int
     n_refused: int
     n_moved: int
+    n_renamed: int
 
 
 def list_candidates(
@@ -61,79 +67,124 @@ def list_candidates(
 ) -> Listing:
     """What of a source has no vector in a space yet.
 
-    A candidate is the record of the same uri; else the record of the same record_id if the file's content is the
-    same (the file has moved: its uri is brought up to date); else it is new, and takes `<folder>/<record_id>` as its
-    id where the id is taken.
+    A candidate is the record of the same uri; else the record of the same record_id (or of the id that this source's
+    folder gave it) if that record has no image, or if its file is gone and the candidate has the same content: the
+    file has moved, and its uri is brought up to date. Else it is new, and takes `<folder>/<record_id>` as its id
+    where the id is taken.
     """
     known = _Known.of(corpus)
     uris, ids = records.column("uri").to_pylist(), records.column("record_id").to_pylist()
-    moved = {record_id: uri for record_id, uri in zip(ids, uris, strict=True) if known.has_moved(record_id, uri)}
+    matches = [known.match(record_id, uri, root) for record_id, uri in zip(ids, uris, strict=True)]
+    moved = {match.record_id: uri for match, uri in zip(matches, uris, strict=True) if match and match.has_moved(uri)}
     update_uris(corpus, moved)
-    rows = [known.row_of_id[i] if i in moved else known.row_of_uri.get(u) for i, u in zip(ids, uris, strict=True)]
-    names = [i if row is not None else known.free_id(i, root) for i, row in zip(ids, rows, strict=True)]
+    names = _name_records(ids, matches, known, root)
     done = set(embedded_rows(space).tolist()) if space else set()
-    standing = {uri for uri in uris if uri in refused and refused[uri].still_stands}
+    standing = {uri for uri, refusal in refused.items() if refusal.still_stands}
     listed = [
-        Candidate(shard=("source", position // SHARD), uri=uri, record_id=name, position=position, row=row)
-        for position, (uri, name, row) in enumerate(zip(uris, names, rows, strict=True))
-        if row not in done and uri not in standing
+        Candidate(
+            shard=("source", position // SHARD),
+            uri=uri,
+            record_id=name,
+            position=position,
+            row=match.row if match else None,
+            sha256=match.sha256 if match else None,
+        )
+        for position, (uri, name, match) in enumerate(zip(uris, names, matches, strict=True))
+        if (match is None or match.row not in done) and uri not in standing
     ]
-    elsewhere = _unlisted(known, {row for row in rows if row is not None}, done)
+    rows = {match.row for match in matches if match}
     return Listing(
         records=_rename(records, names),
-        candidates=(*listed, *elsewhere),
-        n_present=sum(row in done for row in rows),
+        candidates=(*listed, *_unlisted(known, rows | done, standing)),
+        n_present=len(rows & done),
+        n_known=len(rows),
         n_refused=len(standing),
         n_moved=len(moved),
+        n_renamed=sum(name != own for name, own, match in zip(names, ids, matches, strict=True) if match is None),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """What matters here of a record there is."""
+
+    row: int
+    record_id: str
+    uri: str | None
+    sha256: str | None
+
+    def has_moved(self, uri: str) -> bool:
+        """Whether its image lies at `uri` now."""
+        return self.sha256 is not None and self.uri != uri
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Known:
     """The records of a corpus by id and by uri."""
 
-    row_of_id: dict[str, int]
-    row_of_uri: dict[str, int]
-    sha_of_id: dict[str, str | None]
-    images: tuple[tuple[int, str, str], ...]
+    by_id: dict[str, _Record]
+    by_uri: dict[str, _Record]
 
     @classmethod
     def of(cls, corpus: Corpus) -> _Known:
         if not corpus.has_records():
-            return cls(row_of_id={}, row_of_uri={}, sha_of_id={}, images=())
-        table = corpus.read_columns(["row", "record_id", "uri", "sha256", "status"])
-        rows, ids, uris, shas, status = (column.to_pylist() for column in table.columns)
-        images = tuple(
-            (row, record_id, uri)
-            for row, record_id, uri, kind in zip(rows, ids, uris, status, strict=True)
-            if kind == STATUS_IMAGE
-        )
-        by_uri = {uri: row for uri, row in zip(uris, rows, strict=True) if uri is not None}
-        return cls(
-            row_of_id=dict(zip(ids, rows, strict=True)),
-            row_of_uri=by_uri,
-            sha_of_id=dict(zip(ids, shas, strict=True)),
-            images=images,
-        )
+            return cls(by_id={}, by_uri={})
+        columns = corpus.read_columns(["row", "record_id", "uri", "sha256"]).columns
+        rows, ids, uris, shas = (column.to_pylist() for column in columns)
+        records = [
+            _Record(row=row, record_id=record_id, uri=uri, sha256=sha256)
+            for row, record_id, uri, sha256 in zip(rows, ids, uris, shas, strict=True)
+        ]
+        by_uri = {record.uri: record for record in records if record.uri is not None}
+        return cls(by_id={record.record_id: record for record in records}, by_uri=by_uri)
 
-    def has_moved(self, record_id: str, uri: str) -> bool:
-        sha = self.sha_of_id.get(record_id)
-        return sha is not None and uri not in self.row_of_uri and Path(uri).is_file() and hash_file(Path(uri)) == sha
-
-    def free_id(self, record_id: str, root: Path) -> str:
-        if record_id not in self.row_of_id:
-            return record_id
-        name, number = f"{label_folder(root)}/{record_id}", 2
-        while name in self.row_of_id:
-            name, number = f"{label_folder(root)}~{number}/{record_id}", number + 1
-        return name
+    def match(self, record_id: str, uri: str, root: Path) -> _Record | None:
+        """The record that an image of a source is, or None for a new one."""
+        if uri in self.by_uri:
+            return self.by_uri[uri]
+        for name in (record_id, f"{label_folder(root)}/{record_id}"):
+            record = self.by_id.get(name)
+            if record and (record.sha256 is None or _is_moved_file(record, uri)):
+                return record
+        return None
 
 
-def _unlisted(known: _Known, listed: set[int], done: set[int]) -> Sequence[Candidate]:
+def _is_moved_file(record: _Record, uri: str) -> bool:
+    is_gone = record.uri is not None and not Path(record.uri).exists()
+    return is_gone and Path(uri).is_file() and hash_file(Path(uri)) == record.sha256
+
+
+def _name_records(ids: Sequence[str], matches: Sequence[_Record | None], known: _Known, root: Path) -> list[str]:
+    """The final record ids: those of the records there are; for new ones the source's own, or a free one near it."""
+    own = {record_id for record_id, match in zip(ids, matches, strict=True) if match is None}
+    given: set[str] = set()
+    names = []
+    for record_id, match in zip(ids, matches, strict=True):
+        if match is not None:
+            names.append(match.record_id)
+            continue
+        name, number = record_id, 1
+        while name in known.by_id or name in given or (name != record_id and name in own):
+            prefix = label_folder(root) + (f"~{number}" if number > 1 else "")
+            name, number = f"{prefix}/{record_id}", number + 1
+        given.add(name)
+        names.append(name)
+    return names
+
+
+def _unlisted(known: _Known, passed_over: set[int], standing: set[str]) -> Sequence[Candidate]:
+    """The records with an image that the source does not list and that have no vector."""
     return [
-        Candidate(shard=("corpus", row // SHARD), uri=uri, record_id=record_id, position=None, row=row)
-        for row, record_id, uri in known.images
-        if row not in listed and row not in done
+        Candidate(
+            shard=("corpus", record.row // SHARD),
+            uri=record.uri,
+            record_id=record.record_id,
+            position=None,
+            row=record.row,
+            sha256=record.sha256,
+        )
+        for record in known.by_id.values()
+        if record.sha256 and record.uri and record.row not in passed_over and record.uri not in standing
     ]
 
 

@@ -27,12 +27,25 @@ _IDENTIFIER = r"(?i)([ _\-.:]|^)(id|ids|uuid|guid|key|code|barcode|zip)$|[a-z](I
 Columns = dict[str, pa.ChunkedArray]
 
 
+def _finite(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The numbers as float64, None where not finite: Lance sorts NaN above all numbers, JSON has no infinity."""
+    numbers = values.cast(pa.float64(), safe=False)
+    return pc.if_else(pc.is_finite(numbers), numbers, None)
+
+
+def _are_whole(numbers: pa.ChunkedArray) -> bool:
+    is_whole = pc.and_(pc.equal(numbers, pc.floor(numbers)), pc.less(pc.abs(numbers), 2.0**63))
+    return bool(pc.all(is_whole, min_count=0).as_py())
+
+
 def _as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = values.type
     if pa.types.is_dictionary(kind):
         return _as_text(values.cast(kind.value_type))
-    if pa.types.is_floating(kind) and pc.all(pc.equal(values, pc.floor(values)), min_count=0).as_py():
-        return values.cast(pa.int64()).cast(pa.string())  # an integer column with holes, as pandas writes it
+    if pa.types.is_floating(kind):
+        values = pc.if_else(pc.is_finite(values.cast(pa.float64())), values, pa.scalar(None, kind))
+        if _are_whole(values.cast(pa.float64())):  # an integer column with holes, as pandas writes it
+            return values.cast(pa.float64()).cast(pa.int64()).cast(pa.string())
     text = values.cast(pa.string())
     if pa.types.is_timestamp(kind):  # as Darwin Core writes dates: ISO 8601, without a time that nobody gave
         text = pc.replace_substring_regex(text, r"\.0+(Z?)$", r"\1")
@@ -77,7 +90,9 @@ def _infer(values: pa.ChunkedArray, name: str, *, decimal_comma: bool) -> pa.Chu
         return pc.replace_substring(text, "+", "").cast(pa.int64())
     has_long = pc.any(pc.match_substring_regex(text, r"^[+-]?[0-9]{19,}$")).as_py()  # digits that a float would lose
     if _all_match(text, _NUMBER) and not has_long:
-        return pc.replace_substring(text, "+", "").cast(pa.float64())
+        numbers = pc.replace_substring(text, "+", "").cast(pa.float64())
+        if pc.all(pc.is_finite(numbers), min_count=0).as_py():  # else one is beyond a float, as 1e999, and stays text
+            return numbers
     return read_text(values, name)
 
 
@@ -89,7 +104,7 @@ def _as_written(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pa.types.is_boolean(kind):
         return values
     if pa.types.is_uint64(kind) or pa.types.is_decimal(kind) or pa.types.is_floating(kind):
-        return values.cast(pa.float64())
+        return _finite(values)
     if pa.types.is_integer(kind):
         return values.cast(pa.int64())
     return read_text(values, name)
@@ -170,7 +185,8 @@ def read_cells(raw: RawTable, assigned: Mapping[str, str]) -> Columns:
 
     Terms of Darwin Core are text, except those of `terms.NUMBERS`. Another column of a text table becomes boolean,
     int64 or float64 where every cell that is not missing is one and none has a leading zero; columns named as
-    identifiers (`taxon_id`, `barcode`) stay text. A Parquet column keeps its kind; dates become ISO 8601 text.
+    identifiers (`taxon_id`, `barcode`) stay text, and so does a column with a number beyond float64 (`1e999`).
+    A Parquet column keeps its kind; NaN and infinity become None, dates ISO 8601 text.
 
     Raises:
         SourceError: cells of a numeric term that are not numbers or out of range; all are listed with their rows.

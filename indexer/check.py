@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from indexer.corpus import STATUS_IMAGE, Corpus, Space
 from indexer.errors import InputError
-from indexer.files import hash_file
+from indexer.files import hash_file, read_json
 from indexer.maps import load_map
 from indexer.neighbours import indexed_rows, open_index, read_index_facts
+from indexer.records import own_types
 from indexer.rejections import read_rejections
-from indexer.vectors import open_vectors
+from indexer.vectors import embedded_rows, open_vectors, vector_schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +45,7 @@ def check_corpus(corpus: Corpus) -> CheckReport:
     faults: list[str] = []
     pending: list[str] = []
     checks: list[tuple[str, Callable[[], Iterator[str]]]] = [
+        ("columns", lambda: _check_columns(corpus)),
         ("records", lambda: _check_records(corpus)),
         ("rejected.csv", lambda: _check_rejections(corpus)),
     ]
@@ -79,7 +82,7 @@ def _check_records(corpus: Corpus) -> Iterator[str]:
     if not corpus.has_records():
         return
     dataset = corpus.open_records()
-    table = dataset.to_table(columns=["row", "record_id", "occurrence_id", "status"])
+    table = dataset.to_table(columns=["row", "record_id", "occurrence_id", "status", "uri"])
     rows = table.column("row").to_numpy()
     if not np.array_equal(rows, np.arange(len(rows))):
         yield f"the rows are not 0 to {len(rows) - 1} in order"
@@ -89,11 +92,22 @@ def _check_records(corpus: Corpus) -> Iterator[str]:
     repeated = len(rows) - len(pc.unique(table.column("record_id")))
     if repeated:
         yield f"{repeated} record ids are not unique"
+    if any(not PurePath(uri).is_absolute() for uri in table.column("uri").drop_null().to_pylist()):
+        yield "there are uris that are no absolute paths"
     images = pc.sum(pc.equal(table.column("status"), STATUS_IMAGE)).as_py() or 0
     for column in ("thumbnail", "sha256"):
         present = dataset.count_rows(filter=f"{column} IS NOT NULL")
         if present != images:
             yield f"{images} records have an image, {present} a {column}"
+
+
+def _check_columns(corpus: Corpus) -> Iterator[str]:
+    if not corpus.has_records():
+        return
+    schema = corpus.open_records().schema
+    for name, kind in own_types().items():
+        if name not in schema.names or schema.field(name).type != kind:
+            yield f"the column {name} is missing or not {kind}"
 
 
 def _check_rejections(corpus: Corpus) -> Iterator[str]:
@@ -103,8 +117,6 @@ def _check_rejections(corpus: Corpus) -> Iterator[str]:
 
 
 def _check_spec(space: Space) -> Iterator[str]:
-    from indexer.files import read_json
-
     stored = read_json(space.folder / "space.json")
     computed = space.encoder.fingerprint if space.encoder else None
     if stored["fingerprint"] != computed:
@@ -119,14 +131,15 @@ def _check_vectors(corpus: Corpus, space: Space) -> Iterator[str]:
     dataset = open_vectors(space)
     if dataset is None:
         return
+    expected = vector_schema(space.dimension).field("vector").type
+    if dataset.schema.field("vector").type != expected:
+        yield f"the vectors are {dataset.schema.field('vector').type}, the format says {expected}"
+        return
     seen: list[Int64[np.ndarray, " n"]] = []
     n_bad = 0
     for batch in dataset.to_batches(batch_size=BATCH):
         seen.append(batch.column("row").to_numpy())
         values = batch.column("vector")
-        if values.type.list_size != space.dimension:
-            yield f"vectors have {values.type.list_size} dimensions, the space holds {space.dimension}"
-            return
         n_bad += _count_bad(values.flatten().to_numpy(zero_copy_only=False).reshape(-1, space.dimension))
     rows = np.concatenate(seen) if seen else np.empty(0, np.int64)
     if n_bad:
@@ -166,13 +179,15 @@ def _check_maps(space: Space) -> Iterator[str]:
 
     for description in sorted(space.folder.glob("maps/*/map.json")):
         stored = load_map(space, description.parent.name)
-        file = next(description.parent.glob("coordinates-*.parquet"))
-        if hash_file(file) != stored.digest:
-            yield f"{file.name} is not the file that map.json describes (its digest differs)"
+        if hash_file(description.parent / read_json(description)["file"]) != stored.digest:
+            yield f"{description.parent.name}: the coordinates are not those that map.json describes (digest differs)"
         if not np.isfinite(stored.positions).all():
             yield f"{description.parent.name}: holds positions that are not finite"
         if len(stored.rows) != stored.facts["n"] or len(np.unique(stored.rows)) != len(stored.rows):
             yield f"{description.parent.name}: does not hold the {stored.facts['n']} distinct rows that it says"
+        strange = np.setdiff1d(stored.rows, embedded_rows(space))
+        if len(strange):
+            yield f"{description.parent.name}: shows {len(strange)} rows that have no vector (first: {strange[0]})"
 
 
 def _list_pending(corpus: Corpus, space: Space) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import CorpusError, QueryError
-from indexer.files import read_json, remove_leftovers, write_json
+from indexer.files import is_table, read_json, remove_leftovers, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +99,7 @@ class Corpus:
 
     def has_records(self) -> bool:
         """Whether any record has been committed."""
-        return self.records_path.is_dir()
+        return is_table(self.records_path)
 
     def count_records(self) -> int:
         """How many records the corpus holds."""
@@ -224,7 +224,7 @@ def create_corpus(path: Path) -> Corpus:
     """The corpus at `path`, made where it is absent; CorpusError where `path` holds something else."""
     if (path / "corpus.json").exists():
         return open_corpus(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(not _is_beginning(file) for file in path.iterdir())):
         raise CorpusError(f"{path}: exists and is not a corpus. Name a new or empty directory with --corpus.")
     facts = {
         "format_version": FORMAT_VERSION,
@@ -233,6 +233,11 @@ def create_corpus(path: Path) -> Corpus:
     }
     write_json(path / "corpus.json", facts)
     return Corpus(path=path)
+
+
+def _is_beginning(file: Path) -> bool:
+    """Whether a file is all that a kill in the first moment of a corpus leaves."""
+    return file.name.startswith(".corpus.json.") and file.suffix == ".part"
 
 
 def _read_space(folder: Path, facts: dict[str, Any]) -> Space:
@@ -244,7 +249,7 @@ def _read_space(folder: Path, facts: dict[str, Any]) -> Space:
 
 
 def _open_table(path: Path, absent: str) -> Any:
-    if not path.is_dir():
+    if not is_table(path):
         raise CorpusError(f"{absent}. Run `morphospace index` to fill it.")
     import lance
 

@@ -26,7 +26,7 @@ class Decoded:
     """An image ready for the model.
 
     Attributes:
-        facts: what is stored of it; None for a record that is stored already.
+        facts: what is to be stored of it; None where it is stored already.
     """
 
     candidate: Candidate
@@ -71,6 +71,10 @@ def decode_candidate(candidate: Candidate, preprocessing: Preprocessing) -> Deco
         image = read_image(Path(candidate.uri))
     except ImageError as error:
         return Refused(candidate=candidate, reason=str(error).removeprefix(f"{candidate.uri}: "))
+    if candidate.sha256 not in (None, image.sha256):
+        return Refused(
+            candidate=candidate, reason="the file has changed since its record was made. Give it a new name."
+        )
     pixels = resize_pixels(image.pixels, preprocessing)
-    facts = ImageFacts.of(image) if candidate.row is None else None
+    facts = ImageFacts.of(image) if candidate.sha256 is None else None
     return Decoded(candidate=candidate, pixels=pixels, facts=facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -79,8 +80,16 @@ def publish(
             former.unlink(missing_ok=True)
 
 
+def is_table(path: Path) -> bool:
+    """Whether a Lance table has been committed; a writer killed in its very first commit leaves data and no version."""
+    return (path / "_versions").is_dir()
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Clear what a killed writer left below `folder`; call it only while holding the corpus's lock."""
+    """Clear what a killed writer left in the corpus `folder`; call it only while holding the corpus's lock."""
+    for table in (folder / "records.lance", *folder.glob("spaces/*/vectors.lance")):
+        if table.is_dir() and not is_table(table):
+            shutil.rmtree(table)
     for pattern in ("**/.*.part", "**/.*.draft"):
         for leftover in folder.glob(pattern):
             leftover.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from indexer.names import TaxonName, read_folder_name
@@ -17,6 +18,22 @@ _SIDECAR_SUFFIXES = """
 """
 _SIDECARS = frozenset(_SIDECAR_SUFFIXES.split())
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderFiles:
+    """The files below a folder, as sorted paths relative to it with `/` between the parts.
+
+    `misnamed` are those that cannot be used since their paths are not UTF-8, each in readable form: `a\\xe9.jpg`.
+    """
+
+    paths: tuple[str, ...]
+    misnamed: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> list[str]:
+        """Every path that may be an image."""
+        return [path for path in self.paths if not is_sidecar(path)]
 
 
 def _is_hidden(name: str) -> bool:
@@ -51,12 +68,26 @@ def _walk(root: Path) -> Iterator[str]:
         yield from (prefix + name for name in files if not _is_hidden(name))
 
 
-def list_files(root: Path) -> list[str]:
-    """Every file under the folder that is not hidden, as sorted paths relative to it with `/` between the parts.
+def readable_name(path: str) -> str:
+    """The path as it can be stored and printed; another string than `path` where that is not UTF-8 on disk."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:  # os.fsdecode stands in a surrogate for each byte that it cannot decode
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return path
+
+
+def list_files(root: Path) -> FolderFiles:
+    """Every file under the folder that is not hidden.
 
     Links to folders are followed, each folder is searched once; corpora of ours are passed over.
     """
-    return sorted(_walk(root), key=lambda path: path.split("/"))
+    found = sorted(_walk(root), key=lambda path: path.split("/"))
+    readable = [readable_name(path) for path in found]
+    return FolderFiles(
+        paths=tuple(path for path, name in zip(found, readable, strict=True) if path == name),
+        misnamed=tuple(name for path, name in zip(found, readable, strict=True) if path != name),
+    )
 
 
 def nearest_names(files: Sequence[str], root: Path) -> tuple[list[TaxonName], list[str | None]]:

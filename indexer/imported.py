@@ -89,9 +89,9 @@ def import_vectors(settings: ImportSettings, announce: Callable[[str], None]) ->
         space = _open_space(corpus, settings, found.vectors.shape[1], encoder)
         rejections = read_rejections(corpus.rejected_path)
         rejections |= {record_id: reject(record_id, record_id, reason) for record_id, reason in found.rejected}
-        n_imported, n_new = _store(corpus, space, found, settings.images, rejections)
-        if rejections:
+        if found.rejected:
             write_rejections(corpus.rejected_path, rejections.values())
+        n_imported, n_new = _store(corpus, space, found, settings.images, rejections)
         compact_tables(corpus, space)
         refresh_index(space, announce)
         if settings.with_map:
@@ -128,9 +128,10 @@ def _open_space(corpus: Corpus, settings: ImportSettings, dimension: int, encode
     same_encoder = (space.encoder and space.encoder.fingerprint) == (encoder and encoder.fingerprint)
     if space.dimension != dimension or not same_encoder:
         made_with = space.encoder.describe() if space.encoder else "an encoder that is not known"
+        these = encoder.describe() if encoder else "an encoder that is not named (--model)"
         raise CorpusError(
             f"{corpus.name}: space {space.name!r} holds vectors of {space.dimension} dimensions from {made_with}; "
-            f"these have {dimension}. A space is never mixed: choose another name with --space."
+            f"these have {dimension}, from {these}. A space is never mixed: choose another name with --space."
         )
     return space
 
@@ -143,8 +144,9 @@ def _store(
     import pyarrow as pa
 
     records = prepare_columns(found.records)
-    admit_columns(corpus, records.schema)
     known = _rows_by_id(corpus)
+    if not set(records.column("record_id").to_pylist()) <= known.keys():
+        admit_columns(corpus, records.schema)
     done = set(embedded_rows(space).tolist())
     ids = records.column("record_id").to_pylist()
     n_imported = n_new = 0
@@ -177,7 +179,10 @@ def _append(corpus: Corpus, records: pa.Table, images: Path | None, rejections: 
         files = records.column("file" if "file" in records.column_names else "record_id").to_pylist()
         uris = [str((images / (file or record_id)).resolve()) for file, record_id in zip(files, ids, strict=True)]
         records = records.set_column(records.column_names.index("uri"), "uri", pa.array(uris, pa.string()))
+    n_refused = len(rejections)
     facts = [_read_facts(i, uri, rejections) for i, uri in zip(ids, records.column("uri").to_pylist(), strict=True)]
+    if len(rejections) > n_refused:
+        write_rejections(corpus.rejected_path, rejections.values())
     return append_records(corpus, records, facts)
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -16,8 +17,9 @@ from indexer.checkpoints import format_bytes
 from indexer.corpus import Corpus, Space, create_corpus
 from indexer.decoding import Decoded, Refused, decode_ahead, decode_candidate
 from indexer.errors import CorpusError, SourceError
+from indexer.files import is_table
 from indexer.neighbours import build_index, is_current
-from indexer.records import admit_columns, append_records, prepare_columns
+from indexer.records import add_images, admit_columns, append_records, prepare_columns
 from indexer.rejections import Rejection, read_rejections, reject, write_rejections
 from indexer.vectors import append_vectors
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from indexer.sources import Source
 
 COMPACT_ABOVE = 32
+KEEP_VERSIONS = timedelta(hours=6)
+"""Old versions of a table are kept this long for readers that have them open."""
 PROBE_IMAGES = 6
 PROBE_BATCHES = 3
 PROBE_SECONDS = 1.0
@@ -152,11 +156,14 @@ def _embed_source(
     _announce_listing(listing, listener)
     if space is not None and not listing.candidates:
         return space, 0, 0, listing
+    if not listing.candidates:
+        raise SourceError(f"{settings.source}: none of its images can be read; {corpus.rejected_path} lists why.")
     encoder = _load_encoder(settings, space, listener)
     space = space or corpus.add_space(_name_space(settings), dimension=encoder.spec.dimension, encoder=encoder.spec)
     _check_spec(corpus, space, encoder)
     _announce_cost(listing.candidates, encoder, listener)
-    admit_columns(corpus, listing.records.schema)
+    if any(candidate.row is None for candidate in listing.candidates):
+        admit_columns(corpus, listing.records.schema)
     writer = _ShardWriter(corpus=corpus, space=space, records=listing.records, rejections=rejections, listener=listener)
     listener.start(len(listing.candidates))
     ahead = max(2 * encoder.batch_size, 32)
@@ -211,6 +218,7 @@ class _ShardWriter:
     listener: Listener
     n_embedded: int = 0
     n_rejected: int = 0
+    n_shards: int = 0
 
     def commit(
         self, accepted: Sequence[Decoded], vectors: Sequence[Float32[np.ndarray, "b d"]], refused: Sequence[Refused]
@@ -218,11 +226,15 @@ class _ShardWriter:
         import numpy as np
 
         rows = self._rows_of(accepted)
+        self._add_images(accepted)
         self._note_refusals(accepted, refused)
         if accepted:
             append_vectors(self.space, np.array(rows, np.int64), np.concatenate(vectors))
         self.n_embedded += len(accepted)
         self.n_rejected += len(refused)
+        self.n_shards += 1
+        if self.n_shards % COMPACT_ABOVE == 0:
+            compact_tables(self.corpus, self.space)
 
     def _rows_of(self, accepted: Sequence[Decoded]) -> list[int]:
         new = [image for image in accepted if image.candidate.row is None]
@@ -232,6 +244,15 @@ class _ShardWriter:
         )
         following = iter(stored)
         return [next(following) if image.candidate.row is None else image.candidate.row for image in accepted]
+
+    def _add_images(self, accepted: Sequence[Decoded]) -> None:
+        """Give their images to records that came without, as with imported vectors."""
+        found = [
+            (image.candidate, image.facts) for image in accepted if image.candidate.row is not None and image.facts
+        ]
+        if found:
+            ids, uris = [candidate.record_id for candidate, _ in found], [candidate.uri for candidate, _ in found]
+            add_images(self.corpus, ids, uris, [facts for _, facts in found])
 
     def _note_refusals(self, accepted: Sequence[Decoded], refused: Sequence[Refused]) -> None:
         mended = [image.candidate.uri for image in accepted if image.candidate.uri in self.rejections]
@@ -263,15 +284,16 @@ def compact_tables(corpus: Corpus, space: Space) -> None:
     import lance
 
     for path in (corpus.records_path, space.vectors_path):
-        if path.is_dir():
+        if is_table(path):
             dataset = lance.dataset(str(path))
             if len(dataset.get_fragments()) > COMPACT_ABOVE:
                 dataset.optimize.compact_files()
+                dataset.cleanup_old_versions(older_than=KEEP_VERSIONS)
 
 
 def _find_space(corpus: Corpus, settings: IndexSettings) -> Space | None:
     """The space that the job continues, or None where it is to be made."""
-    name = settings.space or _name_space(settings)
+    name = _name_space(settings)
     space = corpus.spaces().get(name)
     if space is not None and space.encoder is None:
         raise CorpusError(
@@ -320,8 +342,12 @@ def _announce_listing(listing: Listing, listener: Listener) -> None:
         )
     if listing.n_refused:
         listener.announce(f"{listing.n_refused:,} images were refused before and have not changed; see rejected.csv")
-    if listing.n_present:
-        listener.announce(f"{listing.n_present:,} images are in the corpus already")
+    if listing.n_known:
+        listener.announce(f"{listing.n_known:,} images are in the corpus already; their columns stay as they were")
+    if listing.n_renamed:
+        listener.announce(
+            f"{listing.n_renamed:,} record ids were taken by other images; the folder's name stands before them"
+        )
 
 
 def _announce_cost(candidates: Sequence[Candidate], encoder: Encoder, listener: Listener) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from indexer.corpus import Corpus
+from indexer.corpus import STATUS_IMAGE, STATUS_NO_IMAGE, Corpus
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,10 +112,30 @@ def update_uris(corpus: Corpus, moved: Mapping[str, str]) -> None:
     import pyarrow as pa
 
     if moved:
-        table = pa.table(
-            {"record_id": pa.array(list(moved), pa.string()), "uri": pa.array(list(moved.values()), pa.string())}
-        )
-        corpus.open_records().merge_insert("record_id").when_matched_update_all().execute(table)
+        ids, uris = pa.array(list(moved), pa.string()), pa.array(list(moved.values()), pa.string())
+        _update_in_place(corpus, pa.table({"record_id": ids, "uri": uris}))
+
+
+def add_images(corpus: Corpus, record_ids: Sequence[str], uris: Sequence[str], images: Sequence[ImageFacts]) -> None:
+    """Give images to records that had none, in one atomic commit."""
+    import pyarrow as pa
+
+    columns = {"record_id": pa.array(record_ids, pa.string()), "uri": pa.array(uris, pa.string())}
+    _update_in_place(corpus, pa.table({**columns, **_image_columns(images)}))
+
+
+def _update_in_place(corpus: Corpus, table: pa.Table) -> None:
+    """Overwrite cells by record_id. Lance's own upsert would move the rows to the end, and rows are places."""
+    import lance
+
+    dataset = corpus.open_records()
+    updated, fields = [], set()
+    for fragment in dataset.get_fragments():
+        metadata, changed = fragment.update_columns(table, left_on="record_id", right_on="record_id")
+        updated.append(metadata)
+        fields |= set(changed)
+    operation = lance.LanceOperation.Update(updated_fragments=updated, fields_modified=sorted(fields))
+    lance.LanceDataset.commit(str(corpus.records_path), operation, read_version=dataset.version)
 
 
 def _change_type(corpus: Corpus, name: str, target: pa.DataType) -> None:
@@ -139,21 +159,28 @@ def _finish_rewrites(corpus: Corpus) -> None:
             corpus.open_records().alter_columns({"path": rewritten, "name": name})
 
 
-def _image_columns(images: Sequence[ImageFacts | None]) -> dict[str, Any]:
+def own_types() -> dict[str, pa.DataType]:
+    """The columns that Morphospace itself gives every record, and their types."""
     import pyarrow as pa
 
-    from indexer.corpus import STATUS_IMAGE, STATUS_NO_IMAGE
+    texts = dict.fromkeys(("record_id", "occurrence_id", "uri"), pa.string())
+    return {"row": pa.int64(), **texts, **_image_types()}
 
-    def column(name: str, kind: pa.DataType) -> pa.Array:
-        return pa.array([getattr(image, name) if image else None for image in images], kind)
 
+def _image_types() -> dict[str, pa.DataType]:
+    import pyarrow as pa
+
+    facts = {"sha256": pa.string(), "n_bytes": pa.int64(), "width": pa.int32(), "height": pa.int32()}
+    return {**facts, "status": pa.string(), "thumbnail": pa.binary()}
+
+
+def _image_columns(images: Sequence[ImageFacts | None]) -> dict[str, pa.Array]:
+    import pyarrow as pa
+
+    status = [STATUS_IMAGE if image else STATUS_NO_IMAGE for image in images]
     return {
-        "sha256": column("sha256", pa.string()),
-        "n_bytes": column("n_bytes", pa.int64()),
-        "width": column("width", pa.int32()),
-        "height": column("height", pa.int32()),
-        "status": pa.array([STATUS_IMAGE if image else STATUS_NO_IMAGE for image in images], pa.string()),
-        "thumbnail": column("thumbnail", pa.binary()),
+        name: pa.array(status if name == "status" else [image and getattr(image, name) for image in images], kind)
+        for name, kind in _image_types().items()
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from indexer.errors import CorpusError
 from indexer.files import write_atomically
 
 
@@ -50,12 +51,23 @@ def reject(uri: str, record_id: str, reason: str) -> Rejection:
 
 
 def read_rejections(path: Path) -> dict[str, Rejection]:
-    """The refused images by uri; empty where none was refused."""
+    """The refused images by uri; empty where none was refused. CorpusError where another program spoilt the file."""
     if not path.exists():
         return {}
+    try:
+        found = _read_rows(path)
+    except (KeyError, ValueError, TypeError) as error:
+        raise CorpusError(
+            f"{path}: changed by another program ({type(error).__name__}: {error}). Delete it; the next job "
+            "lists the refused images anew."
+        ) from error
+    return {rejection.uri: rejection for rejection in found}
+
+
+def _read_rows(path: Path) -> list[Rejection]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    found = (
+    return [
         Rejection(
             uri=row["uri"],
             record_id=row["record_id"],
@@ -64,8 +76,7 @@ def read_rejections(path: Path) -> dict[str, Rejection]:
             modified_ns=int(row["modified_ns"]),
         )
         for row in rows
-    )
-    return {rejection.uri: rejection for rejection in found}
+    ]
 
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:

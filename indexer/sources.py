@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from indexer.cells import Columns, name_records, read_cells
 from indexer.errors import SourceError
-from indexer.folders import is_sidecar, list_files, nearest_names
+from indexer.folders import FolderFiles, is_sidecar, list_files, nearest_names, readable_name
 from indexer.image_files import ImageFile, find_images, is_remote
 from indexer.occurrences import find_repeats, is_identifier, occurrence_ids
 from indexer.tables import TABLE_SUFFIXES, Faults, RawTable, read_table
@@ -53,14 +53,22 @@ def _make_records(
     return pa.table(first | {name: columns[name] for name in sort_columns(columns) if name not in first})
 
 
+def _note_misnamed(listed: FolderFiles) -> list[str]:
+    if not listed.misnamed:
+        return []
+    some = _name_some(listed.misnamed)
+    return [f"{len(listed.misnamed):,} files are left out, since their names are not UTF-8: {some}; rename them"]
+
+
 def _open_folder(root: Path, path: Path) -> Source:
     listed = list_files(root)
-    files = [file for file in listed if not is_sidecar(file)]
+    files = listed.images
     if not files:
-        raise SourceError(f"{path}: no image in this folder or below it; name a folder of images, or a table of them.")
+        why = "; ".join(["no image in this folder or below it", *_note_misnamed(listed)])
+        raise SourceError(f"{path}: {why}; name a folder of images, or a table of them.")
     names, folders = nearest_names(files, root)
     columns: Columns = {FILE: _text(files)}
-    notes = []
+    notes = _note_misnamed(listed)
     if any(name.species for name in names):
         columns["scientificName"] = _text([name.scientific for name in names])
         columns["genus"] = _text([name.genus for name in names])
@@ -68,7 +76,7 @@ def _open_folder(root: Path, path: Path) -> Source:
         species = sorted({name.species for name in names if name.species})
         notes.append(f"{len(species):,} species read from the names of folders: {_name_some(species)}")
     columns["folder"] = _text(folders)
-    sidecars = [file for file in listed if is_sidecar(file)]
+    sidecars = [file for file in listed.paths if is_sidecar(file)]
     if sidecars:
         notes.append(f"{len(sidecars):,} files that are no images were passed over: {_name_some(sidecars)}")
     tables = [file for file in sidecars if "/" not in file and Path(file).suffix.lower() in TABLE_SUFFIXES]
@@ -181,7 +189,7 @@ def _open_table(table: Path, roots: Sequence[Path], column_map: Mapping[str, str
     )
     record_ids, id_notes = _choose_record_ids(columns, id_column, columns[FILE], is_asked=is_asked)
     _refuse_repeats(record_ids, "record id", raw, rows)
-    occurrences = occurrence_ids(occurrence_columns, record_ids, id_column=id_column)
+    occurrences = occurrence_ids(occurrence_columns, record_ids, assigned=assigned, table=table)
     records = _make_records(columns, record_ids, occurrences, uris)
     notes = [*raw.notes, *_describe_columns(assigned), *notes, *location_notes, *id_notes]
     return Source(path=path, root=roots[0], records=records, notes=tuple(notes))
@@ -189,11 +197,14 @@ def _open_table(table: Path, roots: Sequence[Path], column_map: Mapping[str, str
 
 def _note_unlisted(source: Source, manifest: Path) -> Source:
     listed = set(source.records.column(FILE).to_pylist())
-    unlisted = [file for file in list_files(source.root) if file not in listed and not is_sidecar(file)]
-    if not unlisted:
-        return source
-    note = f"{len(unlisted):,} files are not named by {manifest.name} and are left out: {_name_some(unlisted)}"
-    return Source(path=source.path, root=source.root, records=source.records, notes=(*source.notes, note))
+    there = list_files(source.root)
+    unlisted = [file for file in there.images if file not in listed]
+    notes = _note_misnamed(there)
+    if unlisted:
+        notes.append(
+            f"{len(unlisted):,} files are not named by {manifest.name} and are left out: {_name_some(unlisted)}"
+        )
+    return replace(source, notes=(*source.notes, *notes))
 
 
 def open_source(path: Path, *, manifest: Path | None = None, column_map: Mapping[str, str] | None = None) -> Source:
@@ -213,6 +224,8 @@ def open_source(path: Path, *, manifest: Path | None = None, column_map: Mapping
         if not given.exists():
             raise SourceError(f"{given}: no such file or folder; a source is a folder or a table. Check the path.")
     root = path.resolve()
+    if readable_name(str(root)) != str(root):
+        raise SourceError(f"{readable_name(str(root))}: the path is not UTF-8; a corpus stores it as text. Rename it.")
     if not root.is_dir():
         if manifest is not None:
             raise SourceError(

@@ -24,7 +24,7 @@ FILE, RECORD_ID, DISPLAY_NAME = "file", "record_id", "display_name"
 # Columns of a corpus or of an answer: a table's own column of that name is kept as `<name>_given`.
 _RESERVED_WORDS = """
 row record_id occurrence_id uri file folder display_name sha256 size n_bytes width height format status reason
-thumbnail emb vector score percentile rank
+thumbnail emb uuid vector score percentile rank
 """
 RESERVED = frozenset(_RESERVED_WORDS.split())
 

@@ -33,21 +33,15 @@ class VectorFile:
     """Vectors with the records that they belong to, row by row.
 
     `records` has record_id (unique), occurrence_id, uri (None: no image is known here), display_name and the other
-    columns as in `sources.Source`. `raw_norms` are the lowest and highest length that the vectors had in the file,
-    `rejected` the (record id, reason) of the rows whose vector cannot be used.
+    columns as in `sources.Source`. `rejected` are the (record id, reason) of the rows whose vector cannot be
+    used; `notes` tell the user how the file was read, and which lengths its vectors had.
     """
 
     path: Path
     records: pa.Table
     vectors: Float32[np.ndarray, "n d"]
-    raw_norms: tuple[float, float]
     rejected: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
-
-    @property
-    def was_normalised(self) -> bool:
-        """Whether the file's vectors were of unit length already, within the precision of float16."""
-        return all(abs(norm - 1) <= _UNIT_TOLERANCE for norm in self.raw_norms)
 
 
 def _list_parquet(path: Path) -> list[Path]:
@@ -186,6 +180,13 @@ def read_unit_vectors(
     return vectors, norms[rows], rows, reasons
 
 
+def _describe_lengths(norms: Float32[np.ndarray, " m"]) -> str:
+    low, high = float(norms.min()), float(norms.max())
+    if max(abs(low - 1), abs(high - 1)) <= _UNIT_TOLERANCE:
+        return "vectors are of unit length"
+    return f"vectors have lengths {low:.3g} to {high:.3g}; they are scaled to unit length"
+
+
 def _join_metadata(columns: Columns, ids: pa.ChunkedArray, other: Columns, other_ids: pa.ChunkedArray) -> Columns:
     """The columns with those of the metadata beside them; where both have one, empty cells are filled from it."""
     positions = pc.index_in(ids, value_set=other_ids.combine_chunks())
@@ -201,11 +202,23 @@ def _join_metadata(columns: Columns, ids: pa.ChunkedArray, other: Columns, other
     return joined
 
 
-def _read_records(raw: RawTable, id_column: str, column_map: Mapping[str, str]) -> tuple[Columns, pa.ChunkedArray]:
-    """The records' columns and ids. The id column becomes `record_id`, and stays `file` where it is one too."""
+@dataclass(frozen=True, kw_only=True)
+class _Records:
+    """The columns of a table without the record ids, the ids, and the table's own name of each column."""
+
+    columns: Columns
+    ids: pa.ChunkedArray
+    assigned: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def _read_records(raw: RawTable, id_column: str, column_map: Mapping[str, str]) -> _Records:
+    """The records of the table. The id column becomes `record_id`, and stays `file` where it is one too."""
     mapping = {RECORD_ID: id_column} | dict(column_map)
-    columns = read_cells(raw, assign_columns(raw.columns, mapping, where=raw.path.name))
-    return columns, _read_ids(columns.pop(RECORD_ID), raw, id_column)
+    assigned = assign_columns(raw.columns, mapping, where=raw.path.name)
+    columns = read_cells(raw, assigned)
+    ids = _read_ids(columns.pop(RECORD_ID), raw, id_column)
+    return _Records(columns=columns, ids=ids, assigned=assigned, notes=raw.notes)
 
 
 def _split_map(column_map: Mapping[str, str], raw: RawTable, other: RawTable) -> tuple[dict[str, str], dict[str, str]]:
@@ -214,28 +227,34 @@ def _split_map(column_map: Mapping[str, str], raw: RawTable, other: RawTable) ->
     return {term: name for term, name in column_map.items() if term not in theirs}, theirs
 
 
-def _add_metadata(
-    raw: RawTable, id_column: str, metadata: Path, column_map: Mapping[str, str]
-) -> tuple[Columns, pa.ChunkedArray, list[str]]:
+def _add_metadata(raw: RawTable, id_column: str, metadata: Path, column_map: Mapping[str, str]) -> _Records:
     other = read_table(metadata)
     ours, theirs = _split_map(column_map, raw, other)
-    columns, ids = _read_records(raw, id_column, ours)
+    records = _read_records(raw, id_column, ours)
+    ids = records.ids
     other_id = theirs.pop(RECORD_ID, None) or (
         id_column if id_column in other.columns else _find_id_column(list(other.columns), metadata)
     )
-    other_columns, other_ids = _read_records(other, other_id, theirs)
-    n_found = pc.sum(pc.is_in(ids, value_set=other_ids.combine_chunks())).as_py()
+    found = _read_records(other, other_id, theirs)
+    n_found = pc.sum(pc.is_in(ids, value_set=found.ids.combine_chunks())).as_py()
     if not n_found:
         raise SourceError(
-            f"{metadata.name}: none of its {len(other_ids):,} values of '{other_id}' is an id of the vectors, such as "
+            f"{metadata.name}: none of its {len(found.ids):,} values of '{other_id}' is an id of the vectors, such as "
             f"{ids[0].as_py()}; the two are joined on it. Name it with --column record_id=<column>."
         )
     note = f"{metadata.name}: joined on '{other_id}', {n_found:,} of {len(ids):,} vectors have a row there"
-    return _join_metadata(columns, ids, other_columns, other_ids), ids, [*other.notes, note]
+    return _Records(
+        columns=_join_metadata(records.columns, ids, found.columns, found.ids),
+        ids=ids,
+        assigned={**found.assigned, **records.assigned},
+        notes=(*raw.notes, *other.notes, note),
+    )
 
 
-def _make_records(columns: Columns, ids: pa.ChunkedArray, id_column: str) -> pa.Table:
-    first: Columns = {RECORD_ID: ids, "occurrence_id": occurrence_ids(columns, ids, id_column=id_column)}
+def _make_records(records: _Records, table: Path) -> pa.Table:
+    columns, ids = records.columns, records.ids
+    occurrences = occurrence_ids(columns, ids, assigned=records.assigned, table=table)
+    first: Columns = {RECORD_ID: ids, "occurrence_id": occurrences}
     first["uri"] = pa.chunked_array([pa.nulls(len(ids), pa.string())])
     first[DISPLAY_NAME] = name_records(columns, len(ids))
     return pa.table(first | {name: columns[name] for name in sort_columns(columns) if name not in first})
@@ -265,18 +284,15 @@ def read_vector_file(
         raise SourceError(
             f"{path}: none of its {raw.n_rows:,} vectors can be used: {reasons[0]}. Check '{vector_column}'."
         )
-    notes = [*raw.notes]
     if metadata is None:
-        columns, ids = _read_records(raw, id_column, mapping)
+        records = _read_records(raw, id_column, mapping)
     else:
-        columns, ids, join_notes = _add_metadata(raw, id_column, metadata, mapping)
-        notes += join_notes
-    records = _make_records(columns, ids, id_column).take(pa.array(rows))
+        records = _add_metadata(raw, id_column, metadata, mapping)
+    origin = f"{path.name}: vectors from '{vector_column}', ids from '{id_column}'"
     return VectorFile(
         path=path,
-        records=records,
+        records=_make_records(records, (metadata or path).resolve()).take(pa.array(rows)),
         vectors=vectors,
-        raw_norms=(float(norms.min()), float(norms.max())),
-        rejected=tuple((ids[row].as_py(), reason) for row, reason in reasons.items()),
-        notes=(f"{path.name}: vectors from '{vector_column}', ids from '{id_column}'", *notes),
+        rejected=tuple((records.ids[row].as_py(), reason) for row, reason in reasons.items()),
+        notes=(origin, f"{path.name}: {_describe_lengths(norms)}", *records.notes),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import CorpusError
+from indexer.files import is_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,7 @@ def vector_schema(dimension: int) -> pa.Schema:
 
 def open_vectors(space: Space) -> Any | None:
     """The latest version of the vectors table (a `lance.LanceDataset`), or None while nothing is embedded."""
-    if not space.vectors_path.is_dir():
+    if not is_table(space.vectors_path):
         return None
     import lance
 
@@ -57,7 +58,7 @@ def append_vectors(space: Space, rows: Int64[np.ndarray, " n"], values: Float32[
     flat = pa.array(np.ascontiguousarray(values, dtype=np.float16).ravel(), pa.float16())
     column = pa.FixedSizeListArray.from_arrays(flat, space.dimension)
     table = pa.Table.from_arrays([pa.array(rows, pa.int64()), column], schema=vector_schema(space.dimension))
-    mode = "append" if space.vectors_path.is_dir() else "create"
+    mode = "append" if is_table(space.vectors_path) else "create"
     lance.write_dataset(table, str(space.vectors_path), mode=mode)
 
 

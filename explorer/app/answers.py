@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer.app.opened import OpenedCorpus, index_digest, open_searcher, space_fingerprint
 from explorer.query import Query
-from explorer.search import Searcher, SearchResult
+from explorer.search import Searcher, SearchResult, pin_model
 from explorer.viewstate import View, build_filter, build_query
 from indexer.corpus import Space
 from indexer.errors import InputError
@@ -75,17 +75,17 @@ def load_encoder(searcher: Searcher) -> None:
     with _ENCODER_LOCK:
         if spec is not None and spec.fingerprint in _ENCODERS:
             # A job made the index anew, and with it came a new searcher; the model is the same.
-            searcher.encoder = _ENCODERS[spec.fingerprint]
+            searcher.use_encoder(_ENCODERS[spec.fingerprint])
         _ENCODERS[searcher.encoder.spec.fingerprint] = searcher.encoder
 
 
 def warm_up(opened: OpenedCorpus, space: Space) -> None:
     """Load the encoder in the background while the user still reads, unless that would mean a download."""
     searcher = open_searcher(opened, space)
-    if space.encoder is None or is_encoder_loaded(searcher) or searcher.space.name in _WARMED:
+    if space.encoder is None or searcher.is_encoder_loaded or searcher.space.name in _WARMED:
         return
     _WARMED.add(searcher.space.name)
-    threading.Thread(target=_load_local_encoder, args=(searcher, space.encoder.model), daemon=True).start()
+    threading.Thread(target=_load_local_encoder, args=(searcher, pin_model(space.encoder)), daemon=True).start()
 
 
 def _load_local_encoder(searcher: Searcher, model: str) -> None:
@@ -98,14 +98,9 @@ def _load_local_encoder(searcher: Searcher, model: str) -> None:
         _log.warning("the encoder of space %s was not loaded ahead: %s", searcher.space.name, error)
 
 
-def is_encoder_loaded(searcher: Searcher) -> bool:
-    """Whether a text can be answered without loading the model first."""
-    return "encoder" in vars(searcher)
-
-
 def _prepare(searcher: Searcher, query: Query) -> Searcher:
     """The searcher with what the query needs loaded; says so where that takes a while."""
-    if not query.needs_encoder or is_encoder_loaded(searcher):
+    if not query.needs_encoder or searcher.is_encoder_loaded:
         return searcher
     with st.spinner("Loading the encoder; only the first question waits for it."):
         load_encoder(searcher)

@@ -38,12 +38,12 @@ class Card:
     others: str = ""
 
 
-def card_of_hit(hit: Hit, *, has_text: bool) -> Card:
+def card_of_hit(hit: Hit, *, with_pairs: bool) -> Card:
     """The card of a hit, counting the images of its occurrence unless each has a card of its own."""
     return Card(
         record=hit.record,
         closeness=say_percentile(hit.percentile),
-        explanation=explain_percentile(hit.percentile, hit.score, has_text=has_text),
+        explanation=explain_percentile(hit.percentile, hit.score, with_pairs=with_pairs),
         others="" if current_view().all_images else count_others(hit.n_images),
     )
 

@@ -34,9 +34,9 @@ from explorer.app.session import (
 from explorer.captions import name_record
 from explorer.downloads import selection_csv
 from explorer.links import fits_link
-from explorer.search import Hit
+from explorer.search import SearchResult
 from explorer.summary import ColumnSummary
-from explorer.viewstate import SIMILARITY, AskKind, View, build_filter, describe_query
+from explorer.viewstate import SIMILARITY, View, build_filter, describe_query
 from indexer.corpus import Space
 from indexer.terms import DISPLAY_NAME
 
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 POLL_SECONDS = 3
 PLAIN, _COLOUR = "*plain", "colour"
 _FIRST_COLOURS = ("class", "order", "family", "lifeStage", "genus", "species")
-MAX_CATEGORIES = 20
 _CAVEAT = (
     "Near points on a UMAP are similar records; distances between groups, their sizes and their order mean little. "
     "Check what you see here with a search."
@@ -72,11 +71,11 @@ def show_map_page(opened: OpenedCorpus, space: Space) -> None:
             if current_view().asks:
                 with st.container(horizontal=True, vertical_alignment="center", key="asks"):
                     show_chips(opened)
-            hits = _find_hits(opened, space)
-            _show_map(opened, space, stored, hits)
+            result = _find_hits(opened, space)
+            _show_map(opened, space, stored, [hit.row for hit in result.hits] if result else [])
             _show_selection(opened, space)
-            if hits and not current_view().selection:
-                _show_hits(opened, hits)
+            if result and result.hits and not current_view().selection:
+                _show_hits(opened, result)
     show_open_record(opened)
 
 
@@ -90,18 +89,16 @@ def _wait_for_map(space: Space) -> None:
     )
 
 
-def _find_hits(opened: OpenedCorpus, space: Space) -> tuple[Hit, ...]:
+def _find_hits(opened: OpenedCorpus, space: Space) -> SearchResult | None:
     with showing_problems():
-        result = answer(opened, space, current_view())
-        return result.hits if result else ()
-    return ()
+        return answer(opened, space, current_view())
+    return None
 
 
-def _show_map(opened: OpenedCorpus, space: Space, stored: SpaceMap, hits: Sequence[Hit]) -> None:
+def _show_map(opened: OpenedCorpus, space: Space, stored: SpaceMap, ringed: Sequence[int]) -> None:
     view, colour = current_view(), _choose_colour(opened)
-    ringed = tuple(hit.row for hit in hits)
     query = (view.asks, view.template) if colour == SIMILARITY else ()
-    figure_key = (opened.key, space.name, stored.digest, colour, query, build_filter(view), ringed)
+    figure_key = (opened.key, space.name, stored.digest, colour, query, build_filter(view), tuple(ringed))
     selected = drawn_selection(figure_key)
     key = f"map-{generation()}"
     st.plotly_chart(
@@ -149,6 +146,8 @@ def _choose_colour(opened: OpenedCorpus) -> str:
 
 def _first_colour(usable: Mapping[str, ColumnSummary]) -> str:
     """A column with as many values as the eye tells apart, the usual ones first."""
+    from explorer.charts import MAX_CATEGORIES
+
     few = [name for name, column in usable.items() if column.counts and 2 <= column.n_distinct <= MAX_CATEGORIES]
     return next((name for name in (*_FIRST_COLOURS, *few) if name in few), PLAIN)
 
@@ -262,11 +261,10 @@ def _score_selection(
     return {row: scores[row] for row in rows if row in scores}
 
 
-def _show_hits(opened: OpenedCorpus, hits: Sequence[Hit]) -> None:
-    view = current_view()
-    has_text = any(ask.kind in (AskKind.TEXT, AskKind.WITHOUT) for ask in view.asks)
-    st.text(f"{len(hits):,} hits, ringed on the map · {describe_query(view)}")
-    show_gallery(opened, [card_of_hit(hit, has_text=has_text) for hit in hits], name="hits")
+def _show_hits(opened: OpenedCorpus, result: SearchResult) -> None:
+    with_pairs = result.query.compares_with_pairs
+    st.text(f"{len(result.hits):,} hits, ringed on the map · {describe_query(current_view())}")
+    show_gallery(opened, [card_of_hit(hit, with_pairs=with_pairs) for hit in result.hits], name="hits")
 
 
 def _describe_map(facts: Mapping[str, Any]) -> str:

@@ -16,13 +16,13 @@ from explorer.app.session import current_view
 from explorer.captions import say_exactness
 from explorer.downloads import hits_csv
 from explorer.search import SearchResult
-from explorer.viewstate import AskKind, build_filter, describe_filter
+from explorer.viewstate import build_filter, describe_filter
 from indexer.corpus import Space
 
 _EXPLAIN = (
-    "“Closer than 99.7 %” compares a hit with chance: for images, with random pairs of records of this space; for "
-    "words, with how near this question is to random records. Cosines themselves differ too "
-    "much between models to be read."
+    "“Closer than 99.7 %” compares a hit with chance: for one image or record, with random pairs of records of this "
+    "space; for words, or several things asked at once, with how near this question is to random records. Cosines "
+    "themselves differ too much between models to be read."
 )
 
 
@@ -51,8 +51,8 @@ def _show_hits(opened: OpenedCorpus, space: Space, result: SearchResult) -> None
         show_note(note[0].upper() + note[1:] + ".")
     if not result.hits:
         show_note("No record matches. Loosen or clear the filters on the left.")
-    has_text = any(ask.kind in (AskKind.TEXT, AskKind.WITHOUT) for ask in view.asks)
-    show_gallery(opened, [card_of_hit(hit, has_text=has_text) for hit in result.hits], name="hits")
+    with_pairs = result.query.compares_with_pairs
+    show_gallery(opened, [card_of_hit(hit, with_pairs=with_pairs) for hit in result.hits], name="hits")
 
 
 def _show_records(opened: OpenedCorpus) -> None:

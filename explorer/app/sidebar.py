@@ -14,6 +14,8 @@ from explorer.summary import ColumnSummary
 from explorer.viewstate import ColumnFilter, RangeFilter, ValuesFilter, build_filter
 from indexer.errors import InputError
 
+LARGEST_SLIDER_INTEGER = 2**53 - 1
+"""Streamlit refuses larger ones, which JavaScript could not hold; identifiers may be."""
 _TAXON, _ADD, _SPACE = "filter-taxon", "filter-add", "space"
 
 
@@ -168,10 +170,9 @@ def _choose_range(condition: RangeFilter, column: ColumnSummary) -> None:
         return
     key, missing_key = f"range-{condition.column}", f"missing-{condition.column}"
     if low < high:
-        is_whole = low.is_integer() and high.is_integer() and high - low >= 2
         start = min(max(low if condition.low is None else condition.low, low), high)
         end = max(min(high if condition.high is None else condition.high, high), start)
-        kind = int if is_whole else float
+        kind = int if column.is_integer and max(-low, high) <= LARGEST_SLIDER_INTEGER else float
         st.slider(
             "Range",
             kind(low),

@@ -73,11 +73,11 @@ def test_a_percentile_is_never_rounded_up(percentile: float, said: str) -> None:
 
 
 def test_the_explanation_names_what_was_compared_and_the_cosine() -> None:
-    assert "random pairs of records are to each other" in explain_percentile(99.7, 0.81234, has_text=False)
-    text = explain_percentile(99.7, 0.81234, has_text=True)
+    assert "random pairs of records are to each other" in explain_percentile(99.7, 0.81234, with_pairs=True)
+    text = explain_percentile(99.7, 0.81234, with_pairs=False)
     assert "Closer to this question than 99.70 % of randomly drawn records." in text
     assert "Score (cosine): 0.812" in text
-    assert explain_percentile(math.nan, 0.5, has_text=True).startswith("Score")
+    assert explain_percentile(math.nan, 0.5, with_pairs=False).startswith("Score")
 
 
 def test_collapsed_images_are_counted() -> None:

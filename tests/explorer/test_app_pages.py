@@ -92,6 +92,33 @@ def test_a_range_keeps_records_without_a_number_on_request(monkeypatch: pytest.M
     assert link(app)["range.year"] == "~2005.0~missing"
 
 
+def test_a_column_of_measures_is_held_to_fractions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    columns: dict[str, Sequence[Any]] = {"beakDepth": [10.0, 10.5, 12.0], "year": [2000, 2001, 2001]}
+    corpus, _ = make_vector_corpus(tmp_path / "beaks.corpus", angles(0, 10, 20), columns=columns)
+    app = open_page(monkeypatch, corpus.path, params={"range.beakDepth": "10.5~", "range.year": "~"})
+    depth, year = app.slider
+    assert depth.value == (10.5, 12.0)
+    assert isinstance(depth.step, float)
+    assert (year.value, year.step) == ((2000, 2001), 1)
+    assert "2 of 3 records match" in said(app)
+
+
+def test_a_column_of_huge_numbers_can_be_filtered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    columns: dict[str, Sequence[Any]] = {"key": [1, 2**60, None]}
+    corpus, _ = make_vector_corpus(tmp_path / "huge.corpus", angles(0, 10, 20), columns=columns)
+    app = open_page(monkeypatch, corpus.path, params={"range.key": "2~"})
+    assert not app.exception
+    assert "1 of 3 records match" in said(app)
+
+
+def test_a_sum_of_records_is_compared_with_random_records(monkeypatch: pytest.MonkeyPatch, fan: Path) -> None:
+    def explained(params: Mapping[str, str]) -> str:
+        return "".join(text.help or "" for text in open_page(monkeypatch, fan, params=params).text)
+
+    assert "random pairs of records are to each other" in explained({"like": "r0"})
+    assert "of randomly drawn records" in explained({"like": "r0", "unlike": "r5"})
+
+
 def test_a_taxon_can_be_named_at_any_rank(monkeypatch: pytest.MonkeyPatch, fan: Path) -> None:
     app = open_page(monkeypatch, fan, params={"taxon": "turdus merula"})
     assert "2 of 6 records match" in said(app)
@@ -135,7 +162,7 @@ def test_paging_goes_on_and_back(monkeypatch: pytest.MonkeyPatch, fan: Path) -> 
 
 def test_an_approximate_index_says_its_recall(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     corpus, _ = make_vector_corpus(tmp_path / "ivf.corpus", angles(*range(0, 300, 3)), exact_up_to=50)
-    app = open_page(monkeypatch, corpus.path, params={"like": "r0"})
+    app = open_page(monkeypatch, corpus.path, params={"like": "r0", "k": "4"})
     assert "approximate: recall@10" in said(app)
 
 

@@ -27,8 +27,8 @@ def searcher(tmp_path: Path) -> Searcher:
     return Searcher(*make_vector_corpus(tmp_path / "a.corpus", angles(0, 30, 60), columns=columns))
 
 
-def hits(searcher: Searcher) -> tuple[Hit, ...]:
-    return searcher.search(build_query(like=["r0"]), k=2).hits
+def hits(searcher: Searcher, record_id: str = "r0") -> tuple[Hit, ...]:
+    return searcher.search(build_query(like=[record_id]), k=2).hits
 
 
 def test_an_export_has_all_columns_but_the_thumbnails(searcher: Searcher, tmp_path: Path) -> None:
@@ -62,6 +62,13 @@ def test_json_hits_have_the_promised_keys_and_the_records_columns(searcher: Sear
 
 def test_csv_hits_have_a_header_even_when_there_are_none() -> None:
     assert format_csv(()).startswith("rank,row,record_id,score,percentile")
+
+
+def test_csv_hits_keep_record_ids_that_look_like_formulas(tmp_path: Path) -> None:
+    ids = ["a", "=1+1", "@b"]
+    corpus, space = make_vector_corpus(tmp_path / "f.corpus", angles(0, 30, 60), record_ids=ids)
+    lines = csv.DictReader(format_csv(hits(Searcher(corpus, space), "a")).splitlines())
+    assert [line["record_id"] for line in lines] == ["=1+1", "@b"]
 
 
 def test_the_table_shows_names_as_they_are(searcher: Searcher) -> None:

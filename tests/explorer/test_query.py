@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from explorer.query import TextPart, build_query, resolve_template
+from explorer.query import Query, TextPart, VectorPart, build_query, resolve_template
 from indexer.errors import QueryError
 
 
@@ -37,6 +38,16 @@ def test_an_unknown_template_is_refused() -> None:
 def test_a_weight_that_cannot_be_read_is_refused(pair: str) -> None:
     with pytest.raises(QueryError, match="not of the form KIND=NUMBER"):
         build_query(text="x", weights=[pair])
+
+
+def test_only_one_image_or_record_compares_with_random_pairs() -> None:
+    vector = VectorPart(vector=np.ones(2, np.float32), name="x")
+    assert build_query(like=["r1"]).compares_with_pairs
+    assert build_query(images=[Path("a.jpg")]).compares_with_pairs
+    assert Query(parts=(vector,)).compares_with_pairs
+    assert not build_query(text="a bird").compares_with_pairs
+    assert not build_query(like=["r1", "r2"]).compares_with_pairs
+    assert not build_query(like=["r1"], minus=["grass"]).compares_with_pairs
 
 
 def test_pushing_away_alone_is_no_question() -> None:

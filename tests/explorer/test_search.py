@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,13 @@ import pytest
 
 from explorer.filters import ColumnCondition, Filter
 from explorer.query import Query, RecordPart, TextPart, VectorPart, build_query
-from explorer.search import Searcher
+from explorer.search import Searcher, pin_model
+from indexer.corpus import create_corpus
+from indexer.encoder_spec import EncoderSpec, Precision
+from indexer.encoders import load_encoder
 from indexer.errors import EncoderError, QueryError
+from indexer.model_names import parse_model_name
+from indexer.preprocessing import Preprocessing
 from tests.corpora import angles, make_vector_corpus
 
 
@@ -103,6 +109,19 @@ def test_the_percentile_is_the_share_of_random_pairs_below(tmp_path: Path) -> No
         assert hit.percentile == pytest.approx(100 * (pairs < hit.score).mean(), abs=0.6)
 
 
+@pytest.mark.parametrize("parts", [(("r0", 1.0), ("r1", 1.0)), (("r0", 1.0), ("r1", -0.5))])
+def test_the_percentile_of_a_sum_is_the_share_of_records_below(
+    tmp_path: Path, parts: tuple[tuple[str, float], ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((400, 8)).astype(np.float32) + 1  # a cone, where sums lie nearer to everything
+    searcher = Searcher(*make_vector_corpus(tmp_path / "s.corpus", vectors))
+    query = Query(parts=tuple(RecordPart(record_id=name, weight=weight) for name, weight in parts))
+    result = searcher.search(query, k=400, include_queried=True)
+    assert result.query is query
+    np.testing.assert_allclose([hit.percentile for hit in result.hits], 100 * (399.5 - np.arange(400)) / 400, atol=0.3)
+
+
 def test_a_query_vector_of_another_length_is_refused(fan: Searcher) -> None:
     with pytest.raises(QueryError, match="holds 2 dimensions"):
         fan.search(Query(parts=(VectorPart(vector=np.ones(3, np.float32), name="x"),)))
@@ -136,3 +155,76 @@ def test_an_approximate_index_answers_filters_exactly(tmp_path: Path) -> None:
     assert [hit.row for hit in result.hits] == expected.tolist()
     assert result.is_exact
     assert not searcher.search(like("r1"), k=10).is_exact
+
+
+def test_an_approximate_index_visits_every_list_rather_than_give_too_few(tmp_path: Path) -> None:
+    searcher = Searcher(*make_vector_corpus(tmp_path / "ivf.corpus", angles(*range(0, 180)), exact_up_to=100))
+    assert searcher.index.facts.n_probe < searcher.index.facts.n_lists
+    few = searcher.search(like("r0"), k=5)
+    assert (len(few.hits), few.is_exact) == (5, False)
+    result = searcher.search(like("r0"), k=179)
+    assert [hit.row for hit in result.hits] == list(range(1, 180))
+    assert (result.is_exact, result.recall, result.notes) == (True, 1.0, ())
+    short = searcher.search(like("r0"), k=200)
+    assert short.is_exact
+    assert short.notes == ("only 179 hits: no more records match (180 images may answer)",)
+
+
+def test_an_approximate_index_counts_occurrences_over_all_lists(tmp_path: Path) -> None:
+    """Every image of the near half is of one occurrence: the others lie in lists that are not visited at first."""
+    occurrences = ["near" if i < 90 else f"far-{i}" for i in range(180)]
+    searcher = Searcher(
+        *make_vector_corpus(tmp_path / "o.corpus", angles(*range(0, 180)), occurrence_ids=occurrences, exact_up_to=100)
+    )
+    result = searcher.search(like("r0"), k=91)
+    assert [hit.row for hit in result.hits] == [1, *range(90, 180)]
+    assert result.is_exact
+
+
+@pytest.fixture
+def spec() -> EncoderSpec:
+    return EncoderSpec(
+        model="hf-hub:imageomics/bioclip-2",
+        revision="9d1a2b",
+        weights_digest="w",
+        architecture_digest="a",
+        preprocessing=Preprocessing.from_open_clip({"size": 224, "resize_mode": "squash"}),
+        dimension=4,
+        precision=Precision.FP32,
+    )
+
+
+def test_a_model_of_the_hub_is_asked_at_the_revision_that_made_the_vectors(spec: EncoderSpec) -> None:
+    assert pin_model(spec) == "hf-hub:imageomics/bioclip-2@9d1a2b"
+    assert parse_model_name(pin_model(spec)).is_bioclip
+    assert pin_model(replace(spec, model="hf-hub:imageomics/bioclip-2@main")) == "hf-hub:imageomics/bioclip-2@main"
+    for model in ("bundled", "ViT-B-32/openai", "local-dir:/models/mine"):
+        assert pin_model(replace(spec, model=model)) == model
+    assert pin_model(replace(spec, revision=None)) == "hf-hub:imageomics/bioclip-2"
+
+
+def test_a_model_folder_that_was_moved_is_asked_back(tmp_path: Path, spec: EncoderSpec) -> None:
+    corpus = create_corpus(tmp_path / "m.corpus")
+    with corpus.lock():
+        space = corpus.add_space("mine", dimension=4, encoder=replace(spec, model=f"local-dir:{tmp_path / 'gone'}"))
+    with pytest.raises(EncoderError, match=r"made with the model in .*gone, which is not there any more.*back there"):
+        Searcher(corpus, space).encode(build_query(text="red"))
+
+
+def test_an_encoder_that_did_not_make_the_vectors_is_not_taken(
+    tmp_path: Path, spec: EncoderSpec, colour_encoder: str
+) -> None:
+    corpus = create_corpus(tmp_path / "m.corpus")
+    loaded = load_encoder(colour_encoder, device="cpu")
+    with corpus.lock():
+        other, same = (
+            corpus.add_space(name, dimension=4, encoder=made_with)
+            for name, made_with in (("other", spec), ("same", loaded.spec))
+        )
+    with pytest.raises(EncoderError, match=r"space 'other' was made with hf-hub:imageomics/bioclip-2"):
+        Searcher(corpus, other).use_encoder(loaded)
+    searcher = Searcher(corpus, same)
+    assert not searcher.is_encoder_loaded
+    searcher.use_encoder(loaded)
+    assert searcher.is_encoder_loaded
+    assert searcher.encoder is loaded

@@ -19,7 +19,7 @@ def test_a_sound_corpus_passes(tmp_path: Path) -> None:
     corpus, _ = make_vector_corpus(tmp_path / "a.corpus", angles(0, 30, 60))
     report = check_corpus(corpus)
     assert report.faults == ()
-    assert report.n_checked == 6
+    assert report.n_checked == 7
 
 
 def truncate_index(corpus: Corpus, space: Space) -> None:

@@ -131,3 +131,22 @@ def test_a_refusal_stands_until_its_file_changes(tmp_path: Path) -> None:
     assert stored.still_stands
     image.write_bytes(b"x")
     assert not stored.still_stands
+
+
+def test_a_list_of_refusals_that_excel_rewrote_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "rejected.csv"
+    file.write_text("uri;record_id;reason\nx;y;z\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"changed by another program .* Delete it"):
+        read_rejections(file)
+
+
+def test_what_a_kill_in_the_first_moment_leaves_does_not_block_the_next_job(tmp_path: Path) -> None:
+    path = tmp_path / "a.corpus"
+    path.mkdir()
+    (path / ".corpus.json.x1.part").write_text("{", encoding="utf-8")
+    corpus = create_corpus(path)
+    (corpus.records_path / "data").mkdir(parents=True)
+    assert not corpus.has_records()
+    with corpus.lock():
+        append_records(corpus, table(sex=["male"]), [None])
+    assert corpus.count_records() == 1

@@ -13,6 +13,7 @@ from indexer.errors import CorpusError, SourceError
 from indexer.job import IndexReport, IndexSettings, Listener, index_images
 from indexer.rejections import read_rejections
 from indexer.vectors import load_vectors
+from tests.corpora import angles, make_vector_corpus
 from tests.indexer.photographs import paint_noise, paint_squares
 
 
@@ -48,7 +49,7 @@ def test_running_again_does_nothing_and_says_so(tmp_path: Path, colour_encoder: 
     report = run(source, tmp_path / "a.corpus", colour_encoder, heard)
     assert report.n_embedded == 0
     assert "nothing to do; 2 images are in space colour already" in report.describe()
-    assert "2 images are in the corpus already" in heard
+    assert "2 images are in the corpus already; their columns stay as they were" in heard
 
 
 def test_a_folder_added_later_appends_and_a_taken_id_gets_the_folders_name(tmp_path: Path, colour_encoder: str) -> None:
@@ -75,6 +76,82 @@ def test_a_moved_folder_is_recognised_and_its_uris_follow(tmp_path: Path, colour
     assert stored["row"] == [0, 1]
     assert all("/there/" in uri for uri in stored["uri"])
     assert check_corpus(corpus).faults == ()
+
+
+def test_moving_the_first_of_two_sources_moves_no_row(tmp_path: Path, colour_encoder: str) -> None:
+    first = paint_squares(tmp_path / "first", ["red_1", "green_1"])
+    run(first, tmp_path / "a.corpus", colour_encoder)
+    run(paint_squares(tmp_path / "second", ["blue_1", "black_1"]), tmp_path / "a.corpus", colour_encoder)
+    (first / "red_1.png").rename(first / "elsewhere.png")
+    moved = first.rename(tmp_path / "other")
+    (moved / "elsewhere.png").rename(moved / "red_1.png")
+    assert run(moved, tmp_path / "a.corpus", colour_encoder).n_embedded == 0
+    corpus = open_corpus(tmp_path / "a.corpus")
+    stored = corpus.read_columns(["row", "record_id", "uri", "sha256"]).to_pydict()
+    assert stored["row"] == [0, 1, 2, 3]
+    assert stored["record_id"] == ["green_1.png", "red_1.png", "black_1.png", "blue_1.png"]
+    assert [Path(uri).parent.name for uri in stored["uri"]] == ["other", "other", "second", "second"]
+    assert all(stored["sha256"])
+    assert find(corpus, "blue") == ["blue_1.png"]
+    assert check_corpus(corpus).faults == ()
+
+
+def test_a_copy_beside_its_original_is_a_record_of_its_own(tmp_path: Path, colour_encoder: str) -> None:
+    run(paint_squares(tmp_path / "first", ["red_1"]), tmp_path / "a.corpus", colour_encoder)
+    copy = paint_squares(tmp_path / "copy", ["red_1"])
+    heard: list[str] = []
+    assert run(copy, tmp_path / "a.corpus", colour_encoder, heard).n_embedded == 1
+    assert "1 record ids were taken by other images; the folder's name stands before them" in heard
+    parent = tmp_path / "drive"
+    parent.mkdir()
+    assert run(copy.rename(parent / "copy"), tmp_path / "a.corpus", colour_encoder).n_embedded == 0
+    corpus = open_corpus(tmp_path / "a.corpus")
+    assert corpus.read_columns(["record_id"]).column(0).to_pylist() == ["red_1.png", "copy/red_1.png"]
+
+
+def test_ids_that_are_made_never_meet_those_of_the_source(tmp_path: Path, colour_encoder: str) -> None:
+    run(paint_squares(tmp_path / "first", ["red_1"]), tmp_path / "a.corpus", colour_encoder)
+    second = paint_squares(tmp_path / "photos", ["red_1", "green_1"], side=50)
+    paint_squares(second / "photos", ["red_1"], side=60)
+    run(second, tmp_path / "a.corpus", colour_encoder)
+    corpus = open_corpus(tmp_path / "a.corpus")
+    ids = corpus.read_columns(["record_id"]).column(0).to_pylist()
+    assert sorted(ids) == ["green_1.png", "photos/red_1.png", "photos~2/red_1.png", "red_1.png"]
+    assert check_corpus(corpus).faults == ()
+
+
+def test_images_join_the_records_of_imported_vectors(tmp_path: Path, colour_encoder: str) -> None:
+    ids = ["red_1.png", "only a vector", "blue_1.png"]
+    corpus, _ = make_vector_corpus(tmp_path / "a.corpus", angles(0, 10, 20), record_ids=ids)
+    report = run(paint_squares(tmp_path / "squares", ["red_1", "blue_1"]), corpus.path, colour_encoder)
+    assert report.n_embedded == 2
+    stored = corpus.read_columns(["record_id", "status", "width"]).to_pydict()
+    assert stored == {"record_id": ids, "status": ["image", "no image", "image"], "width": [40, None, 40]}
+    assert [bool(thumbnail) for thumbnail in corpus.read_thumbnails([0, 1, 2])] == [True, False, True]
+    assert check_corpus(corpus).faults == ()
+    searcher = Searcher(corpus, corpus.open_space("colour"))
+    assert searcher.search(build_query(text="blue"), k=1).hits[0].record_id == "blue_1.png"
+
+
+def test_a_file_that_changed_is_not_embedded_under_its_old_record(
+    tmp_path: Path, colour_encoder: str, tiny_encoder: str
+) -> None:
+    source = paint_squares(tmp_path / "squares", ["red_1", "blue_1"])
+    run(source, tmp_path / "a.corpus", colour_encoder)
+    (source / "red_1.png").write_bytes((source / "blue_1.png").read_bytes())
+    assert run(source, tmp_path / "a.corpus", tiny_encoder).n_rejected == 1
+    (refusal,) = read_rejections(open_corpus(tmp_path / "a.corpus").rejected_path).values()
+    assert "has changed since its record was made" in refusal.reason
+
+
+def test_a_folder_of_refused_files_makes_no_space_and_says_so(tmp_path: Path, colour_encoder: str) -> None:
+    source = tmp_path / "broken"
+    source.mkdir()
+    (source / "a.jpg").write_bytes(b"")
+    assert run(source, tmp_path / "a.corpus", colour_encoder).n_rejected == 1
+    with pytest.raises(SourceError, match="none of its images can be read"):
+        run(source, tmp_path / "a.corpus", colour_encoder, space="two")
+    assert list(open_corpus(tmp_path / "a.corpus").spaces()) == ["colour"]
 
 
 def test_broken_files_are_listed_and_the_rest_goes_on(tmp_path: Path, colour_encoder: str) -> None:

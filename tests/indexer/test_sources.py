@@ -1,3 +1,5 @@
+import sys
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -225,6 +227,63 @@ def test_a_file_is_found_by_its_name_where_that_is_unique(tmp_path: Path) -> Non
     assert "1 files are not there and will be rejected: 2.jpg" in source.notes
 
 
+def _found_at(tmp_path: Path, files: list[str], cells: list[str]) -> list[Any]:
+    """Where each cell's file was found below the folder of images; None where it was not."""
+    folder = _touch(tmp_path / "images", *files)
+    source = open_source(folder, manifest=_table(tmp_path, "\n".join(["file,sex", *(f"{cell}," for cell in cells)])))
+    uris = [Path(uri) for uri in _column(source, "uri")]
+    assert [uri.relative_to(folder.resolve()).as_posix() for uri in uris if uri.is_file()] == [
+        file for uri, file in zip(uris, _column(source, "file"), strict=True) if uri.is_file()
+    ]
+    return [uri.relative_to(folder.resolve()).as_posix() if uri.is_file() else None for uri in uris]
+
+
+@pytest.mark.parametrize("other", ["siteA/2.jpg", "siteB/2.jpg"])
+def test_a_missing_picture_is_never_replaced_by_another_sites(tmp_path: Path, other: str) -> None:
+    files = ["siteB/IMG_0001.jpg", other]
+    assert _found_at(tmp_path, files, ["siteA/IMG_0001.jpg", other]) == [None, other]
+    cells = ["siteA/IMG_0001.jpg", "siteB/IMG_0001.jpg", "siteA\\IMG_0001"]
+    assert _found_at(tmp_path, files, cells) == [None, "siteB/IMG_0001.jpg", None]
+
+
+def test_a_file_that_two_rows_may_mean_goes_to_neither(tmp_path: Path) -> None:
+    files = ["a/1.jpg", "a/2.jpg"]
+    assert _found_at(tmp_path, files, ["1.jpg", "1.JPG", "a/2.jpg", "2.jpg"]) == [None, None, "a/2.jpg", None]
+    assert _found_at(tmp_path, files, ["A/1.jpg", "a/1.JPG", "a/2.jpg"]) == [None, None, "a/2.jpg"]
+
+
+def test_a_file_is_found_where_the_tables_folders_lay_elsewhere(tmp_path: Path) -> None:
+    cells = ["C:\\photos\\siteA\\1.jpg", "old/trip/2.jpg"]
+    assert _found_at(tmp_path, ["siteA/1.jpg", "2.jpg", "siteA/3.jpg"], cells) == ["siteA/1.jpg", "2.jpg"]
+
+
+def test_a_sidecar_beside_an_image_leaves_its_name_unique(tmp_path: Path) -> None:
+    files = ["a/1.jpg", "a/1.xmp", "2.jpg", "2.jpg.json", "a/3.jpg"]
+    assert _found_at(tmp_path, files, ["1", "2", "A/3.JPG"]) == ["a/1.jpg", "2.jpg", "a/3.jpg"]
+
+
+@pytest.mark.parametrize(("in_table", "on_disk"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_are_found_in_either_unicode_form(tmp_path: Path, in_table: Any, on_disk: Any) -> None:
+    there = unicodedata.normalize(on_disk, "São Tomé/é.jpg")
+    for folder in ("", "images/"):  # below the folder of images, and below the table's own
+        cells = [folder + unicodedata.normalize(in_table, "São Tomé/é.jpg"), "b.jpg"]
+        assert _found_at(tmp_path, [there, "b.jpg"], cells) == [there, "b.jpg"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_files_whose_names_are_not_utf8_are_left_out_and_named(tmp_path: Path) -> None:
+    _touch(tmp_path, "a\udce9.jpg")
+    with pytest.raises(SourceError, match=r"no image in this folder.*not UTF-8: a\\xe9.jpg; rename them"):
+        open_source(tmp_path)
+    table = _table(_touch(tmp_path, "b.jpg"), "file\nb.jpg\nc.jpg\n")
+    note = r"1 files are left out, since their names are not UTF-8: a\xe9.jpg; rename them"
+    for source in (open_source(tmp_path), open_source(tmp_path, manifest=table)):
+        assert _column(source, "file")[0] == "b.jpg"
+        assert note in source.notes
+    with pytest.raises(SourceError, match=r"x\\xff: the path is not UTF-8"):
+        open_source(_touch(tmp_path / "x\udcff", "a.jpg"))
+
+
 def test_a_table_none_of_whose_files_is_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"none of its 2 image files is under .* such as 'a.jpg'.*FOLDER --manifest"):
         _open_text(tmp_path, "file\na.jpg\nb.jpg\n")
@@ -264,7 +323,7 @@ def test_a_unique_uuid_is_the_record_id_and_a_repeated_one_the_occurrence(tmp_pa
     shared = _open_text(tmp_path, "uuid,file\nu1,a.jpg\nu1,b.jpg\n")
     assert _column(shared, "record_id") == ["a.jpg", "b.jpg"]
     assert _column(shared, "occurrence_id") == ["u1", "u1"]
-    assert _column(shared, "uuid") == ["u1", "u1"]
+    assert _column(shared, "uuid_given") == ["u1", "u1"]
     assert any("'uuid' is empty or repeated" in note for note in shared.notes)
 
 
@@ -283,6 +342,9 @@ def test_a_repeated_record_id_that_was_asked_for_is_refused(tmp_path: Path) -> N
         ("institutionCode,collectionCode,catalogNumber", "NHM,Lep,007", "NHM:Lep:007"),
         ("institutionCode,catalogNumber", "NHM,007", "NHM:007"),
         ("catalogNumber,sex", "007,male", "a.jpg"),
+        ("occurrenceID,sex", "12,male", "12"),
+        ("observation_uuid,sex", "12,male", "12"),
+        ("specimen_id,sex", "CAM012,male", "CAM012"),
     ],
 )
 def test_the_occurrence_is_the_best_identifier_a_record_has(
@@ -290,6 +352,15 @@ def test_the_occurrence_is_the_best_identifier_a_record_has(
 ) -> None:
     _touch(tmp_path, "a.jpg")
     assert _column(_open_text(tmp_path, f"file,{header}\na.jpg,{cells}\n"), "occurrence_id") == [expected]
+
+
+@pytest.mark.parametrize("column", ["specimen_id", "observation_id", "source_id", "uuid"])
+def test_specimens_that_two_tables_number_alike_stay_two_occurrences(tmp_path: Path, column: str) -> None:
+    found = []
+    for site in ("siteA", "siteB"):
+        _touch(tmp_path / site, "a.jpg", "b.jpg")
+        found.append(_column(_open_text(tmp_path / site, f"file,{column}\na.jpg,1\nb.jpg,1\n"), "occurrence_id"))
+    assert found == [["siteA/records.csv:1"] * 2, ["siteB/records.csv:1"] * 2]
 
 
 def test_any_column_can_be_named_as_the_occurrence(tmp_path: Path) -> None:
@@ -321,6 +392,23 @@ def test_a_parquet_table_keeps_its_types_and_drops_lists_with_a_note(tmp_path: P
     assert _column(source, "count") == [3, 4]
     assert _column(source, "row_given") == [8, 9]
     assert "records.parquet: left out, since they hold lists or bytes: emb" in source.notes
+
+
+def test_numbers_that_are_not_finite_are_missing(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    values = [float("nan"), float("inf"), 5.0]
+    columns = {"file": ["a.jpg", "b.jpg", "c.jpg"], "wing": values, "gbifID": values, "taxon": [0.5, *values[1:]]}
+    pq.write_table(pa.table(columns | {"mass": pa.array(values, pa.float32())}), tmp_path / "records.parquet")
+    source = open_source(tmp_path / "records.parquet")
+    assert _column(source, "wing") == _column(source, "mass") == [None, None, 5.0]
+    assert _column(source, "gbifID") == [None, None, "5"]
+    assert _column(source, "scientificName") == ["0.5", None, "5"]
+
+
+def test_a_column_with_a_number_beyond_a_float_stays_text(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "b.jpg")
+    source = _open_text(tmp_path, "file,wing,mass\na.jpg,1e999,1e9\nb.jpg,5,NaN\n")
+    assert (_column(source, "wing"), _column(source, "mass")) == (["1e999", "5"], [1e9, None])
 
 
 def test_a_spreadsheet_and_a_broken_parquet_file_are_refused(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_own_names_hold_no_dot_and_differ_by_more_than_case() -> None:
     assert own_name("Beak.Length", []) == "Beak_Length"
     assert own_name("Habitat", ["habitat"]) == "Habitat_2"
     assert own_name("status", []) == "status_given"
+    assert own_name("uuid", []) == "uuid_given"  # an export with vectors adds a uuid
 
 
 @pytest.mark.parametrize(

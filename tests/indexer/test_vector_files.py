@@ -26,8 +26,7 @@ def test_vectors_come_back_at_unit_length_beside_their_records(tmp_path: Path) -
     assert found.records.column("uri").to_pylist() == [None, None]
     assert found.vectors.dtype == np.float32
     np.testing.assert_allclose(found.vectors, [[0.6, 0.8], [0.0, 1.0]], rtol=1e-6)
-    assert found.raw_norms == (2.0, 5.0)
-    assert not found.was_normalised
+    assert "v.parquet: vectors have lengths 2 to 5; they are scaled to unit length" in found.notes
 
 
 @pytest.mark.parametrize(
@@ -41,7 +40,7 @@ def test_every_kind_of_float_list_is_read(tmp_path: Path, kind: pa.DataType) -> 
     found = read_vector_file(_write(tmp_path / "v.parquet", {"file": ["a/1.jpg", ".\\a\\2.jpg", "3"], "emb": vectors}))
     assert found.records.column("record_id").to_pylist() == ["a/1.jpg", "a/2.jpg"]
     np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-6)
-    assert found.was_normalised
+    assert "v.parquet: vectors are of unit length" in found.notes
     assert found.rejected == (("3", "no vector"),)
 
 
@@ -119,6 +118,15 @@ def test_metadata_joins_on_the_id_and_fills_empty_cells(tmp_path: Path) -> None:
     assert "records.csv: joined on 'file', 2 of 2 vectors have a row there" in found.notes
 
 
+def test_specimens_numbered_in_the_metadata_are_those_of_that_table(tmp_path: Path) -> None:
+    path = _write(tmp_path / "v.parquet", {"uuid": ["a", "b"], "emb": [[1.0], [1.0]], "length": [float("inf"), 2.0]})
+    table = tmp_path / "records.csv"
+    table.write_text("uuid,specimen_id\na,1\nb,1\n")
+    found = read_vector_file(path, metadata=table)
+    assert found.records.column("occurrence_id").to_pylist() == [f"{tmp_path.name}/records.csv:1"] * 2
+    assert found.records.column("length").to_pylist() == [None, 2.0]
+
+
 def test_metadata_of_other_images_is_refused(tmp_path: Path) -> None:
     path = _write(tmp_path / "v.parquet", {"uuid": ["a"], "emb": [[1.0]]})
     table = tmp_path / "records.csv"
@@ -150,8 +158,8 @@ def test_a_path_without_vectors_is_refused(tmp_path: Path) -> None:
 def test_real_bioclip_vectors_are_read_with_their_holes(shared_data: Path) -> None:
     found = read_vector_file(shared_data / "vectors" / "bioclip2_treeoflife_1k.parquet")
     assert found.vectors.shape == (1030, 768)
-    assert not found.was_normalised
-    np.testing.assert_allclose(found.raw_norms, (36.2, 69.9), atol=0.1)
+    lengths = "bioclip2_treeoflife_1k.parquet: vectors have lengths 36.2 to 69.9; they are scaled to unit length"
+    assert lengths in found.notes
     np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-6)
     records = found.records
     assert records.column("display_name").null_count == records.column("scientificName").null_count == 121
@@ -163,6 +171,6 @@ def test_real_mobilenet_vectors_join_the_manifest(shared_data: Path) -> None:
     path = shared_data / "vectors" / "mobilenet_v2_inat_insects.parquet"
     found = read_vector_file(path, metadata=shared_data / "images" / "manifest.csv")
     assert found.vectors.shape == (1544, 1280)
-    assert found.was_normalised
+    assert "mobilenet_v2_inat_insects.parquet: vectors are of unit length" in found.notes
     assert found.records.column("record_id")[0].as_py() == "heliconius/10427966_D_lowres.png"
     assert found.records.column("species")[0].as_py() == "Heliconius melpomene"
