@@ -254,7 +254,12 @@ def search(
     k: Annotated[int, typer.Option("-k", help="How many hits.", min=1)] = 10,
     space: SpaceOption = None,
     template: Annotated[str, typer.Option(help="raw, photo ('a photo of {}.'), or a sentence with {}.")] = "raw",
-    output: Annotated[OutputFormat, typer.Option("--format", help="How hits are written.")] = OutputFormat.TABLE,
+    output: Annotated[
+        OutputFormat | None,
+        typer.Option(
+            "--format", help="How hits are written; by default as --out ends, else a table.", show_default=False
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write the hits to; needed for parquet.", show_default=False)
     ] = None,
@@ -276,12 +281,13 @@ def search(
     from indexer.lean_imports import import_tables_without_pandas
 
     import_tables_without_pandas()
-    from explorer.hits import write_hits
+    from explorer.hits import choose_format, write_hits
     from explorer.progress import announce
     from explorer.query import build_query
     from explorer.search import Searcher
     from indexer.corpus import open_corpus
 
+    form = choose_format(output, out)
     query = build_query(
         text=text, images=image or (), like=like or (), minus=minus or (), weights=weight or (), template=template
     )
@@ -296,7 +302,7 @@ def search(
     )
     for note in result.notes:
         announce(note)
-    write_hits(result.hits, output, out)
+    write_hits(result.hits, form, out)
 
 
 @app.command()

@@ -15,7 +15,16 @@ from indexer.files import write_atomically
 if TYPE_CHECKING:
     from explorer.search import Hit
 
+FORMAT_OF_ENDING = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 SHOWN_COLUMNS = ("display_name", "vernacularName", "lifeStage", "sex", "license")
+
+
+def choose_format(output: str | None, out: Path | None) -> str:
+    """The format that is asked for, else that of the file's ending, else a table; QueryError where the two differ."""
+    ending = FORMAT_OF_ENDING.get(out.suffix.lower()) if out else None
+    if output and ending and output != ending:
+        raise QueryError(f"--format {output}: {out} would be read as {ending}. Leave --format out, or rename the file.")
+    return output or ending or "table"
 
 
 def write_hits(hits: Sequence[Hit], output: str, out: Path | None) -> None:
@@ -84,7 +93,7 @@ def format_table(hits: Sequence[Hit]) -> str:
         table.add_row(*numbers, *(_escape(name) for name in names))
     buffer = io.StringIO()
     width = None if sys.stdout.isatty() else 160
-    Console(file=buffer, width=width, highlight=False).print(table)
+    Console(file=buffer, width=width, highlight=False, emoji=False).print(table)
     return buffer.getvalue()
 
 

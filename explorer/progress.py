@@ -24,7 +24,7 @@ def follow_job() -> Iterator[Listener]:
 
     from indexer.job import Listener
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     columns = (
         TextColumn("embedding"),
         BarColumn(),

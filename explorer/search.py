@@ -345,7 +345,8 @@ class Searcher:
     def _notes(self, n_hits: int, k: int, n_matching: int) -> tuple[str, ...]:
         notes = []
         if n_hits < k:
-            notes.append(f"only {n_hits} hits: no more records match ({n_matching:,} images may answer)")
+            matching = f"no more records match ({n_matching:,} images may answer)"
+            notes.append(f"only {n_hits} hits: {matching}" if n_matching else "no hit: no record passes the filter")
         dataset = open_vectors(self.space)
         waiting = (dataset.count_rows() if dataset else 0) - self.index.facts.n
         if waiting > 0:

@@ -138,7 +138,7 @@ def print_summary(corpus: Corpus) -> None:
     """Print the account of a corpus."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     summary = summarise(corpus)
     console.print(f"{corpus.path}: made {summary.created[:10]} with {summary.created_with}")
     console.print(

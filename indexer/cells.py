@@ -69,7 +69,13 @@ def read_text(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 def _number_text(values: pa.ChunkedArray, *, decimal_comma: bool) -> pa.ChunkedArray:
     text = read_text(values, "")
     text = pc.if_else(pc.is_in(pc.utf8_lower(text), pa.array(["none"])), pa.scalar(None, pa.string()), text)
-    return pc.replace_substring_regex(text, r"^([+-]?[0-9]+),([0-9]+)$", r"\1.\2") if decimal_comma else text
+    if not decimal_comma:
+        return text
+    # 1.200 is twelve hundred where numbers have decimal commas, unless the column itself writes points otherwise.
+    pointed = pc.filter(text, pc.fill_null(pc.match_substring(text, "."), False))
+    if len(pointed) and _all_match(pointed, r"^[+-]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?$"):
+        text = pc.replace_substring(text, ".", "")
+    return pc.replace_substring_regex(text, r"^([+-]?[0-9]+),([0-9]+)$", r"\1.\2")
 
 
 def _all_match(text: pa.ChunkedArray, pattern: str) -> bool:

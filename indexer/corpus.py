@@ -160,7 +160,7 @@ class Corpus:
         if name is None:
             return next(iter(spaces.values()))
         if name not in spaces:
-            raise CorpusError(f"{self.name}: has no space {name!r}; there is {', '.join(spaces)}. Choose with --space.")
+            raise CorpusError(f"{self.name}: has no space {name!r}; there is {', '.join(spaces)}. Name one of these.")
         return spaces[name]
 
     def add_space(self, name: str, *, dimension: int, encoder: EncoderSpec | None) -> Space:
@@ -177,6 +177,13 @@ class Corpus:
         facts["fingerprint"] = encoder.fingerprint if encoder else None
         write_json(folder / "space.json", facts)
         return _read_space(folder, facts)
+
+    def name_encoder(self, space: Space, encoder: EncoderSpec) -> Space:
+        """State which encoder made the vectors of a space that was imported without one; the caller holds the lock."""
+        facts = {**read_json(space.folder / "space.json"), "encoder": encoder.to_json()}
+        facts["fingerprint"] = encoder.fingerprint
+        write_json(space.folder / "space.json", facts)
+        return _read_space(space.folder, facts)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -208,8 +215,9 @@ def open_corpus(path: Path) -> Corpus:
     """The corpus at `path`; CorpusError where there is none, or one of a format that this version cannot read."""
     description = path / "corpus.json"
     if not description.exists():
+        source, place = (path, f"{path}.corpus") if path.is_dir() and any(path.iterdir()) else ("SOURCE", path)
         raise CorpusError(
-            f"{path}: not a corpus (it has no corpus.json). Make one with: morphospace index SOURCE --corpus {path}"
+            f"{path}: not a corpus (it has no corpus.json). Make one with: morphospace index {source} --corpus {place}"
         )
     found = read_json(description).get("format_version")
     if found != FORMAT_VERSION:
@@ -225,7 +233,7 @@ def create_corpus(path: Path) -> Corpus:
     if (path / "corpus.json").exists():
         return open_corpus(path)
     if path.exists() and (not path.is_dir() or any(not _is_beginning(file) for file in path.iterdir())):
-        raise CorpusError(f"{path}: exists and is not a corpus. Name a new or empty directory with --corpus.")
+        raise CorpusError(f"{path}: exists and is not a corpus. Name a new or empty directory, as {path}.corpus.")
     facts = {
         "format_version": FORMAT_VERSION,
         "created": _now(),

@@ -125,6 +125,8 @@ def _open_space(corpus: Corpus, settings: ImportSettings, dimension: int, encode
     space = corpus.spaces().get(settings.space)
     if space is None:
         return corpus.add_space(settings.space, dimension=dimension, encoder=encoder)
+    if space.encoder is None and encoder is not None and space.dimension == dimension:
+        return corpus.name_encoder(space, encoder)
     same_encoder = (space.encoder and space.encoder.fingerprint) == (encoder and encoder.fingerprint)
     if space.dimension != dimension or not same_encoder:
         made_with = space.encoder.describe() if space.encoder else "an encoder that is not known"

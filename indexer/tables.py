@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -177,7 +178,7 @@ def _read_text(path: Path) -> RawTable:
         n_rows=table.num_rows,
         first_row=2,
         is_text=True,
-        has_decimal_comma=delimiter == ";",
+        has_decimal_comma=delimiter == ";" and any(has_commas(table.column(name)) for name in names),
         notes=tuple(notes),
     )
 
@@ -193,7 +194,14 @@ def read_parquet(path: Path) -> pa.Table:
         # In batches: reading 100,000 vectors of 768 in one go takes five times their size.
         return pa.Table.from_batches(file.iter_batches(batch_size=16_384), schema=file.schema_arrow)
     except (pa.ArrowInvalid, OSError) as error:
-        raise SourceError(f"{path}: not a readable Parquet file ({error}); write it again, or as CSV.") from error
+        raise SourceError(f"{path}: not a readable Parquet file ({error}). Write it again as Parquet.") from error
+
+
+def has_commas(cells: pa.ChunkedArray) -> bool:
+    """Whether any cell is a number with a decimal comma, as 48,1."""
+    return bool(
+        pc.any(pc.match_substring_regex(cells.cast(pa.string()), r"^[+-]?[0-9.]*[0-9],[0-9]+$"), min_count=0).as_py()
+    )
 
 
 def is_cell_type(kind: pa.DataType) -> bool:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from explorer.export import export_records
-from explorer.hits import format_csv, format_json, format_table, write_hits
+from explorer.hits import choose_format, format_csv, format_json, format_table, write_hits
 from explorer.query import build_query
 from explorer.search import Hit, Searcher
 from indexer.errors import QueryError
@@ -21,7 +21,7 @@ from tests.corpora import angles, make_vector_corpus
 @pytest.fixture
 def searcher(tmp_path: Path) -> Searcher:
     columns: dict[str, list[Any]] = {
-        "display_name": ["Parus major", "[bold]Turdus[/bold]", "=cmd()"],
+        "display_name": ["Parus major", "[bold]MVZ:bird:1[/bold]", "=cmd()"],
         "beakDepth": [1.5, None, 2.5],
     }
     return Searcher(*make_vector_corpus(tmp_path / "a.corpus", angles(0, 30, 60), columns=columns))
@@ -72,7 +72,7 @@ def test_csv_hits_keep_record_ids_that_look_like_formulas(tmp_path: Path) -> Non
 
 
 def test_the_table_shows_names_as_they_are(searcher: Searcher) -> None:
-    assert "[bold]Turdus[/bold]" in format_table(hits(searcher))
+    assert "[bold]MVZ:bird:1[/bold]" in format_table(hits(searcher))
 
 
 def test_parquet_hits_need_a_file(searcher: Searcher, tmp_path: Path) -> None:
@@ -80,3 +80,11 @@ def test_parquet_hits_need_a_file(searcher: Searcher, tmp_path: Path) -> None:
         write_hits(hits(searcher), "parquet", None)
     write_hits(hits(searcher), "parquet", tmp_path / "hits.parquet")
     assert pq.read_table(tmp_path / "hits.parquet").column("record_id").to_pylist() == ["r1", "r2"]
+
+
+def test_the_format_follows_the_file_and_a_contradiction_is_refused() -> None:
+    assert choose_format(None, None) == "table"
+    assert choose_format(None, Path("hits.CSV")) == "csv"
+    assert choose_format("json", Path("hits.txt")) == "json"
+    with pytest.raises(QueryError, match="would be read as parquet"):
+        choose_format("csv", Path("hits.parquet"))

@@ -64,6 +64,7 @@ def test_a_short_answer_says_why(fan: Searcher) -> None:
 def test_a_filter_that_nothing_meets_gives_no_hit(fan: Searcher) -> None:
     result = fan.search(like("r0"), k=5, record_filter=Filter(where="beakDepth > 100"))
     assert result.hits == ()
+    assert result.notes == ("no hit: no record passes the filter",)
 
 
 def test_conditions_hold_values_ranges_and_missing(fan: Searcher) -> None:

@@ -70,6 +70,15 @@ def test_a_missing_image_leaves_its_vector_and_is_listed(tmp_path: Path) -> None
     assert "its vector was imported" in refusal.reason
 
 
+def test_the_model_of_imported_vectors_can_be_named_later(tmp_path: Path, colour_encoder: str) -> None:
+    file = write_vectors(tmp_path / "v.parquet", np.array([[1, -1, -1, 0], [-1, -1, 1, 0]]), ["rose", "gentian"])
+    run(file, tmp_path / "a.corpus")
+    assert run(file, tmp_path / "a.corpus", model=colour_encoder).n_imported == 0
+    corpus = open_corpus(tmp_path / "a.corpus")
+    assert Searcher(corpus, corpus.open_space()).search(build_query(text="blue"), k=1).hits[0].record_id == "gentian"
+    assert check_corpus(corpus).faults == ()
+
+
 def test_vectors_of_another_length_do_not_enter_a_space(tmp_path: Path) -> None:
     run(write_vectors(tmp_path / "v.parquet", angles(0, 10), ["a", "b"]), tmp_path / "a.corpus")
     other = write_vectors(tmp_path / "w.parquet", np.eye(3), ["c", "d", "e"])

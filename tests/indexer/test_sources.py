@@ -448,3 +448,13 @@ def test_real_exports_without_image_files_say_so(shared_data: Path) -> None:
     for name in ("names/sample.csv", "traits/AVONET1_BirdLife.csv"):
         with pytest.raises(SourceError, match="no column names the image files"):
             open_source(shared_data / name)
+
+
+def test_a_thousands_point_is_no_decimal_point_where_numbers_have_decimal_commas(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    text = "file;Breite;Hoehe;Gewicht\na.jpg;48,123;1.200;1.234,5\nb.jpg;47,5;350;3,5\nc.jpg;46,1;400;2,5\n"
+    source = open_source(_table(tmp_path, text))
+    assert _column(source, "Hoehe") == [1200, 350, 400]
+    assert _column(source, "Gewicht") == [1234.5, 3.5, 2.5]
+    english = "file;Hoehe\na.jpg;1.200\nb.jpg;350\nc.jpg;400\n"
+    assert _column(open_source(_table(tmp_path, english, name="english.csv")), "Hoehe") == [1.2, 350, 400]
