@@ -164,7 +164,7 @@ def _embed_source(
     _announce_cost(listing.candidates, encoder, listener)
     if any(candidate.row is None for candidate in listing.candidates):
         admit_columns(corpus, listing.records.schema)
-    writer = _ShardWriter(corpus=corpus, space=space, records=listing.records, rejections=rejections, listener=listener)
+    writer = _ShardWriter(corpus=corpus, space=space, records=listing.records, rejections=rejections)
     listener.start(len(listing.candidates))
     ahead = max(2 * encoder.batch_size, 32)
     decoded = decode_ahead(listing.candidates, encoder.spec.preprocessing, ahead=ahead, n_workers=settings.n_workers)
@@ -215,7 +215,6 @@ class _ShardWriter:
     space: Space
     records: pa.Table
     rejections: dict[str, Rejection]
-    listener: Listener
     n_embedded: int = 0
     n_rejected: int = 0
     n_shards: int = 0

@@ -4,15 +4,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from indexer.corpus import OWN_COLUMNS, create_corpus, open_corpus
 from indexer.errors import CorpusError
 from indexer.files import read_json, write_atomically, write_json
-from indexer.records import admit_columns, append_records, prepare_columns
+from indexer.job import COMPACT_ABOVE, compact_tables
+from indexer.records import admit_columns, append_records, prepare_columns, update_uris
 from indexer.rejections import read_rejections, reject, write_rejections
 from indexer.terms import RESERVED
+from indexer.vectors import append_vectors, load_vectors
 from tests.corpora import angles, make_vector_corpus
 
 
@@ -150,3 +153,19 @@ def test_what_a_kill_in_the_first_moment_leaves_does_not_block_the_next_job(tmp_
     with corpus.lock():
         append_records(corpus, table(sex=["male"]), [None])
     assert corpus.count_records() == 1
+
+
+def test_compaction_keeps_every_row_in_its_place(tmp_path: Path) -> None:
+    corpus, space = make_vector_corpus(tmp_path / "a.corpus", angles(0))
+    for number in range(1, COMPACT_ABOVE + 5):
+        one = pa.array([f"x{number}"])
+        append_records(corpus, pa.table({"record_id": one, "occurrence_id": one, "uri": one}), [None])
+        append_vectors(space, np.array([number]), angles(number))
+    compact_tables(corpus, space)
+    update_uris(corpus, {"x7": "/elsewhere/x7"})
+    rows = range(COMPACT_ABOVE + 5)
+    assert len(corpus.open_records().get_fragments()) < COMPACT_ABOVE
+    assert corpus.read_columns(["row"]).column("row").to_pylist() == list(rows)
+    taken = corpus.read_rows([9, 7, 0], ["record_id", "uri"]).to_pydict()
+    assert taken == {"record_id": ["x9", "x7", "r0"], "uri": ["x9", "/elsewhere/x7", None]}
+    np.testing.assert_allclose(load_vectors(space).values, angles(*rows), atol=1e-3)
