@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from explorer.learning_commands import evaluate, train
 from indexer.errors import InputError
 
 app = typer.Typer(
@@ -364,36 +365,8 @@ def demo(
     run_demo(corpus, n_images=images, port=port, show_app=show_app)
 
 
-@app.command()
-def train(
-    out: Annotated[
-        Path, typer.Option(help="Folder of the trained encoder, in open_clip's local-dir layout.", show_default=False)
-    ],
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file of settings; the flags below override it.", show_default=False)
-    ] = None,
-    images: Annotated[
-        int | None,
-        typer.Option(
-            help="Images drawn for training; by default what the bundled encoder had.", min=64, show_default=False
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None, typer.Option(help="Image-caption pairs seen in all.", min=64, show_default=False)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of tree, pictures, texts and weights; 0 by default.", show_default=False)
-    ] = None,
-) -> None:
-    """Train a small encoder, as the bundled one was.
-
-    Draws its own images of the synthetic tree of life; about 15 minutes on 2 cores.
-
-    Example: morphospace train --out runs/mine --seed 1
-    """
-    from explorer.training_run import run_training
-
-    run_training(out, config=config, n_images=images, n_samples=samples, seed=seed)
+app.command()(train)
+app.command()(evaluate)
 
 
 def _say(line: str) -> None:

@@ -15,7 +15,7 @@ def run_demo(corpus: Path, *, n_images: int, port: int, show_app: bool) -> None:
     The map takes about a minute, most of it for umap-learn to compile itself; it is made while the app is open already.
     """
     from indexer.job import IndexSettings, index_images
-    from training.demo import draw_demo
+    from training.synthetic.demo import draw_demo
 
     pictures = corpus.with_name(corpus.name + "-images")
     table = pictures / "records.csv"

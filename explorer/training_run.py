@@ -1,43 +1,68 @@
-"""`morphospace train`: the settings resolved, the training followed in the terminal."""
+"""`morphospace train`: a run followed in the terminal, or its plan."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from explorer.progress import announce
 
+if TYPE_CHECKING:
+    from training.engine import TrainingReport
+    from training.examples import Measure
+    from training.settings import TrainingConfig
 
-def run_training(
-    out: Path, *, config: Path | None, n_images: int | None, n_samples: int | None, seed: int | None
-) -> None:
-    """Train an encoder into the folder `out`.
+
+def run_training(config: TrainingConfig, out: Path, *, measure: Measure | None = None) -> None:
+    """Train an encoder in the folder `out`.
 
     Args:
-        out: folder of the encoder, in open_clip's `local-dir:` layout.
-        config: TOML file of settings; None takes the recipe of the bundled encoder.
-        n_images, n_samples, seed: override the settings of the same name; None leaves them.
+        config: the resolved settings.
+        out: folder of the run; the encoder lies in its folder `encoder`.
+        measure: figures of the validation pictures; None measures emergent structure on the columns of `data.measure`.
     """
-    from indexer.job import say_seconds
-    from training.loop import train_encoder
-    from training.settings import TrainingConfig, read_config
+    from explorer.geometry.emergence import make_measure
+    from training.engine import train_encoder
+    from training.processes import is_first_process
 
-    settings = read_config(config) if config else TrainingConfig()
-    settings = replace(
-        settings,
-        n_images=settings.n_images if n_images is None else n_images,
-        n_samples=settings.n_samples if n_samples is None else n_samples,
-        seed=settings.seed if seed is None else seed,
-    )
-    announce(f"training on {settings.n_images:,} drawn pictures, {settings.n_samples:,} shown, seed {settings.seed}")
     with _Bars() as bars:
-        report = train_encoder(settings, out, progress=bars.show, tell_loss=bars.tell_loss)
+        try:
+            report = train_encoder(
+                config,
+                out,
+                progress=bars.show,
+                tell_loss=bars.tell_loss,
+                announce=bars.say,
+                measure=measure or make_measure(config.data.measure, seed=config.seed),
+            )
+        except KeyboardInterrupt:
+            bars.say("stopped; the same command goes on from the newest checkpoint")
+            raise
+    if is_first_process():
+        _conclude(report)
+
+
+def print_plan(config: TrainingConfig) -> None:
+    """Print what a run of these settings would take: data, weights, memory, time."""
+    from training.plans import plan_run
+    from training.processes import is_first_process
+
+    with _Bars() as bars:
+        plan = plan_run(config, progress=bars.show, announce=bars.say)
+    if is_first_process():
+        print(plan.describe())  # noqa: T201
+
+
+def _conclude(report: TrainingReport) -> None:
+    from indexer.job import say_seconds
+
+    figures = "".join(f"; {name} {value:.3g}" for name, value in report.measures.items() if "_" not in name)
     announce(
-        f"{out}: {report.n_parameters:,} weights, loss {report.losses[0]:.2f} to {report.losses[-1]:.2f} nats, "
-        f"in {say_seconds(sum(report.seconds.values()))}. Use it with: morphospace index … --model local-dir:{out}"
+        f"{report.folder}: {report.n_parameters:,} weights, {report.n_samples:,} pictures shown, loss "
+        f"{report.losses[0]:.2f} to {report.losses[-1]:.2f} nats, in {say_seconds(report.seconds['training'])}{figures}"
     )
+    announce(f"Use it with: morphospace index … --model local-dir:{report.encoder}")
 
 
 class _Bars:
@@ -61,4 +86,7 @@ class _Bars:
         self._progress.update(self._tasks[stage], completed=done, total=total)
 
     def tell_loss(self, n_steps: int, loss: float) -> None:
-        self._progress.console.print(f"step {n_steps:,}: loss {loss:.3f} nats", markup=False, highlight=False)
+        self.say(f"step {n_steps:,}: loss {loss:.3f} nats")
+
+    def say(self, line: str) -> None:
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)

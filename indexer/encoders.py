@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,20 @@ from indexer.towers import LazyTowers, is_convolutional, without_random_weights
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Download", "Encoder", "describe_download", "load_encoder"]
+__all__ = ["Download", "Encoder", "Network", "build_network", "describe_download", "load_encoder", "open_network"]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """An open_clip model as its checkpoint has it, for those who go on training it."""
+
+    model: Any
+    """In the number format of its file, from which its weights may still be memory-mapped: copy before changing."""
+    checkpoint: Checkpoint
+    preprocessing: Preprocessing
+    tokenizer: Tokenizer
 
 
 def load_encoder(
@@ -61,7 +73,7 @@ def load_encoder(
     name = parse_model_name(model)
     place = choose_device(device)
     checkpoint = open_checkpoint(name, pretrained=find_pretrained(name), cache=cache_dir, announce=announce)
-    network = _load_network(checkpoint)
+    network = _load_network(checkpoint).eval().requires_grad_(False)
     numbers = choose_precision(precision, place.value, is_convolutional=is_convolutional(network.visual))
     spec = EncoderSpec(
         model=name.resolved,
@@ -81,6 +93,27 @@ def load_encoder(
         device=place.value,
         batch_size=batch_size,
         announce=announce,
+    )
+
+
+def open_network(model: str, *, cache_dir: Path | None = None, announce: Callable[[str], None] = _log.info) -> Network:
+    """The model as it was published, not converted and not yet on a device.
+
+    Args:
+        model: A name as `indexer.model_names` lists them.
+        cache_dir: Folder of the hub cache; None for the usual one.
+        announce: Told of a download before it starts.
+
+    Raises:
+        EncoderError: there is no such model, it cannot be downloaded or is damaged.
+    """
+    name = parse_model_name(model)
+    checkpoint = open_checkpoint(name, pretrained=find_pretrained(name), cache=cache_dir, announce=announce)
+    return Network(
+        model=_load_network(checkpoint),
+        checkpoint=checkpoint,
+        preprocessing=_true_preprocessing(checkpoint),
+        tokenizer=_load_tokenizer(checkpoint),
     )
 
 
@@ -145,12 +178,13 @@ def _true_preprocessing(checkpoint: Checkpoint) -> Preprocessing:
 
 
 def _load_network(checkpoint: Checkpoint) -> Any:
-    """The open_clip model with its weights, in evaluation mode, still memory-mapped where that is possible."""
+    """The open_clip model with its weights, still memory-mapped where that is possible."""
     import pickle
 
     from safetensors import SafetensorError
 
-    network = _build_network(checkpoint)
+    with without_random_weights():
+        network = build_network(checkpoint.model_cfg, where=checkpoint.name.asked, text_tower=checkpoint.text_tower)
     try:
         _read_weights(network, checkpoint.weights)
     except (SafetensorError, EOFError, OSError) as error:
@@ -167,31 +201,39 @@ def _load_network(checkpoint: Checkpoint) -> Any:
             f"{checkpoint.weights}: the weights do not fit the model that the configuration describes "
             f"({str(error).splitlines()[0]}). Use the configuration that came with them."
         ) from error
-    return network.eval().requires_grad_(False)
+    return network
 
 
-def _build_network(checkpoint: Checkpoint) -> Any:
-    """The model of a configuration, its weights not yet set."""
+def build_network(model_cfg: Mapping[str, Any], *, where: str, text_tower: Path | None = None) -> Any:
+    """The open_clip model of a configuration, its weights drawn from torch's random state.
+
+    Args:
+        model_cfg: As ``open_clip_config.json`` has it.
+        where: The model's name, for messages.
+        text_tower: Folder with the ``config.json`` of a text tower from transformers; None to ask the hub for it.
+
+    Raises:
+        EncoderError: open_clip cannot build it.
+    """
     open_clip = _import_open_clip()
-    config: dict[str, Any] = deepcopy(dict(checkpoint.model_cfg))
+    config: dict[str, Any] = deepcopy(dict(model_cfg))
     is_custom = config.pop("custom_text", False)
     if "timm_model_name" in config["vision_cfg"]:
         config["vision_cfg"]["timm_model_pretrained"] = False
         add_tower_library("timm")
     if "hf_model_name" in config["text_cfg"]:
         config["text_cfg"] |= {"hf_model_pretrained": False}
-        if checkpoint.text_tower is not None:
-            config["text_cfg"]["hf_model_name"] = str(checkpoint.text_tower)
+        if text_tower is not None:
+            config["text_cfg"]["hf_model_name"] = str(text_tower)
         add_tower_library("transformers")
         is_custom = True
     plain = open_clip.CustomTextCLIP if is_custom else open_clip.CLIP
     kind = open_clip.CoCa if "multimodal_cfg" in config else plain
     try:
-        with without_random_weights():
-            return kind(**config)
+        return kind(**config)
     except (TypeError, ValueError, KeyError, RuntimeError, AssertionError, OSError) as error:
         raise EncoderError(
-            f"{checkpoint.name.asked}: open_clip {open_clip.__version__} cannot build this architecture ({error}). "
+            f"{where}: open_clip {open_clip.__version__} cannot build this architecture ({error}). "
             "Check open_clip_config.json, or update open_clip."
         ) from error
 

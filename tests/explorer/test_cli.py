@@ -12,7 +12,19 @@ from explorer.cli import main
 from tests.corpora import angles, make_vector_corpus
 from tests.indexer.photographs import paint_squares
 
-COMMANDS = ("index", "import-vectors", "map", "info", "check", "search", "export", "explore", "demo", "train")
+COMMANDS = (
+    "index",
+    "import-vectors",
+    "map",
+    "info",
+    "check",
+    "search",
+    "export",
+    "explore",
+    "demo",
+    "train",
+    "evaluate",
+)
 
 
 def morphospace(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -8,19 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.ecology import BodyPlan
-from training.phylogeny import Species, grow_tree
-from training.pictures import PictureSet, Stream, draw_set, list_sitters
 from training.progress import keep_quiet
-from training.states import State
-from training.towers import Towers, load_towers
+from training.settings import ModelConfig, SmallConfig
+from training.synthetic.ecology import BodyPlan
+from training.synthetic.phylogeny import Species, grow_tree
+from training.synthetic.pictures import PictureSet, Stream, draw_set, list_sitters
+from training.synthetic.states import State
+from training.towers import Towers, open_towers
 
 BUNDLED = Path(__file__).resolve().parents[2] / "data" / "bundled"
 
 
 @pytest.fixture(scope="module")
 def towers() -> Towers:
-    return load_towers(BUNDLED)
+    return open_towers(ModelConfig(start=f"local-dir:{BUNDLED}"), SmallConfig(), texts=None, announce=print)
 
 
 @pytest.fixture(scope="module")
