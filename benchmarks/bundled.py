@@ -82,9 +82,14 @@ TITLES = {
     "sex_fisher": "Fisher ratio of sex inside species",
 }
 """Rows of the table, in their order; figures without a title are in the data alone."""
+OF_OWN_SIZE = ("span_share", "stage_direction_share", "sex_direction_share")
+"""Figures of a span as large as each encoder needs it: chance is each encoder's own."""
 NOTE = (
-    "Probes (AUC, ρ), spans, steps and Fisher ratios pool the species that training has seen with those it has not: a "
-    "probe reads genera that it was not fitted on, but of every genus the encoder has seen other species."
+    "AUC and ρ are means over the body plans, each of which is probed alone; spans, steps and Fisher ratios take all "
+    "body plans together, so that a span tells birds from fish as well as species from species. All of them pool the "
+    "species that training has seen with those it has not: a probe reads genera that it was not fitted on, but of "
+    "every genus the encoder has seen other species. p is one-sided, against shuffled labels. A span for 90 % has as "
+    "many dimensions as each encoder needs; its chance stands in parentheses."
 )
 
 
@@ -218,15 +223,19 @@ def judge_folders(folders: Sequence[Path], *, folder: Path | None, n_processes: 
 def write_table(scores: Mapping[str, Sequence[Score]]) -> str:
     """A Markdown table: one row per titled figure, then per text; one column per encoder, intervals in brackets.
 
-    Controls on several trees share a column, their values in the order of the trees. A line below says of which species
-    the figures are.
+    Controls on several trees share a column, their values in the order of the trees. A line below says what the figures
+    pool.
     """
     by_name: dict[str, list[dict[str, Score]]] = {}
-    for who, found in scores.items():
-        by_name.setdefault(who.partition(TREE)[0], []).append({score.name: score for score in found})
+    trees: dict[str, list[str]] = {}
+    for whole, found in scores.items():
+        who, _, tree = whole.partition(TREE)
+        by_name.setdefault(who, []).append({score.name: score for score in found})
+        trees.setdefault(who, []).append(tree)
     judged = [one for found in by_name.values() for one in found]
     every = list(dict.fromkeys(name for one in judged for name in one))
-    lines = [f"| figure | chance | {' | '.join(by_name)} |", "|---" * (2 + len(by_name)) + "|"]
+    heads = [f"{who}, trees {' / '.join(trees[who])}" if len(trees[who]) > 1 else who for who in by_name]
+    lines = [f"| figure | chance | {' | '.join(heads)} |", "|---" * (2 + len(by_name)) + "|"]
     texts = {name: f"“{name[4:]}”, first 20 hits" for name in every if name.startswith("p20 ")}
     plans = {name: f"ecology, {name.rpartition('_')[2]} (ρ)" for name in every if name.startswith("ecology_rho_")}
     for name, title in {**TITLES, **plans, **texts}.items():
@@ -237,6 +246,8 @@ def write_table(scores: Mapping[str, Sequence[Score]]) -> str:
 
 
 def _write_chance(name: str, found: Iterable[Mapping[str, Score]]) -> str:
+    if name in OF_OWN_SIZE:
+        return WITHOUT
     chances = sorted({round(one[name].chance, 3) for one in found if name in one and math.isfinite(one[name].chance)})
     return f"{chances[0]:.3g}" if len(chances) == 1 else f"{chances[0]:.3g}–{chances[-1]:.3g}" if chances else WITHOUT
 
@@ -245,7 +256,10 @@ def _write_cell(score: Score | None) -> str:
     if score is None or not math.isfinite(score.value):
         return WITHOUT
     interval = f" [{score.low:.2f}, {score.high:.2f}]" if math.isfinite(score.low) else ""
-    return f"{score.value:.2f}{interval}" + (f", p {score.p:.2g}" if math.isfinite(score.p) else "")
+    own = f" ({score.chance:.2f})" if score.name in OF_OWN_SIZE else ""
+    # The p of a step compares it with noise inside species, not with chance: 0.24 of 0.08 may have 0.005.
+    is_against_chance = math.isfinite(score.p) and not score.name.endswith("_share")
+    return f"{score.value:.2f}{interval}{own}" + (f", p {score.p:.2g}" if is_against_chance else "")
 
 
 def tell_scores(scores: Mapping[str, Sequence[Score]]) -> dict[str, dict[str, dict[str, float | int | None]]]:

@@ -16,12 +16,13 @@ import numpy as np
 from explorer.geometry.ecology import estimate_ecology
 from training.synthetic.controls import (
     ControlSettings,
-    describe_sitters,
+    describe_individuals,
     encode_untrained,
     project_pixels,
     train_supervised,
 )
 from training.synthetic.ecology import BodyPlan
+from training.synthetic.individuals import draw_individual
 from training.synthetic.phylogeny import Species, grow_tree
 from training.synthetic.pictures import Stream, draw_set, list_sitters
 
@@ -37,9 +38,10 @@ N_PICTURES, N_PROBED = 8640, 2880
 
 
 def probe_oracle(sitters: Sequence[Sitter], species: Sequence[Species]) -> dict[BodyPlan, float]:
-    """The ecology as a ridge reads it from the true traits of individuals of other genera, by body plan."""
+    """The ecology as a ridge reads it from the true traits and states of individuals of other genera, by body plan."""
     numbers = np.array([sitter.species.number for sitter in sitters], dtype=np.int64)
-    return probe_plans(describe_sitters(sitters), numbers, species)
+    individuals = [draw_individual(sitter.species, np.random.default_rng(sitter.key)) for sitter in sitters]
+    return probe_plans(describe_individuals(individuals), numbers, species)
 
 
 def probe_plans(

@@ -8,7 +8,7 @@
 Every cell is shown equally many pictures (38,400: 300 steps of 128), on one thread in float32; what changes is how
 many different ones, and the seed of tree, pictures, first weights and batches. Fewer pictures are the first of more. At
 32k nearly every picture is shown once, so that still more of them (64k) would be the same experiment; the bundled
-encoders, shown five times as many, stand beside. A cell that is done is not done again, one that was stopped goes on;
+encoders, trained longer on as many, stand beside. A cell that is done is not done again, one that was stopped goes on;
 several processes may work on different cells at once. The pictures of the evaluation are those of `benchmarks.bundled`,
 as are the figures.
 
@@ -314,9 +314,7 @@ def _draw_longer(axes: Axes, name: str, longer: Mapping[str, Mapping[str, Any]],
     values = [found[name]["value"] for found in longer.values() if found.get(name, {}).get("value") is not None]
     if values:
         places = [max(SIZES.values()) * 1.3] * len(values)
-        labels["bundled encoders (five times as many shown)"] = axes.plot(
-            places, values, "*", color="#e69138", markersize=12
-        )[0]
+        labels["bundled encoders (trained longer)"] = axes.plot(places, values, "*", color="#e69138", markersize=12)[0]
 
 
 def read_longer(metrics: Path) -> dict[str, dict[str, Any]]:

@@ -81,32 +81,35 @@ def _judge_records(
 
     target = open_target(on, columns, seed=seed, announce=announce, progress=progress)
     collect_records(target.records, columns, name=target.name)  # a wrong column is told before the encoders are loaded
-    target = replace(target, notes=(*target.notes, *list_leaks(target, names, on)))
-    judged = [Judged.load(name, label) for name, label in zip(names, label_encoders(names), strict=True)]
-    embedded = [embed_target(one.encoder, target, announce=announce, progress=progress) for one in judged]
+    encoders = dict(zip(label_encoders(names), names, strict=True))
+    target = replace(target, notes=(*target.notes, *list_leaks(target, encoders, on)))
+    judged = [Judged.load(name, label) for label, name in encoders.items()]
+    embedded = [embed_target(one.encoder, target, announce=announce, progress=one.mark(progress)) for one in judged]
     refused = {place: reason for _, own in embedded for place, reason in own.items()}
     readable, places = leave_out_refused(target, refused)
     collection = collect_records(readable.records, columns, name=target.name, notes=readable.notes)
     evaluations = []
     for one, (vectors, _) in zip(judged, embedded, strict=True):
-        progress(f"judging {one.label}", 0, 1)
+        follow = one.mark(progress)
+        follow("judging", 0, 1)
         rows = np.ascontiguousarray(vectors[places])
         found = judge_encoder(one.label, rows, one.encoder.encode_texts, collection, JudgeSettings(seed=seed))
         evaluations.append(replace(found, omissions=(*found.omissions, *one.list_warnings())))
-        progress(f"judging {one.label}", 1, 1)
+        follow("judging", 1, 1)
     return compare_encoders(evaluations, on=target.name)
 
 
 def _judge_protocol(names: Sequence[str], on: Path, protocol: str, *, seed: int, progress: Progress) -> Comparison:
-    from training.judge.protocols import Effort, find_protocol, run_protocol
+    from training.judge.protocols import Effort, find_protocol, judge_task
     from training.towers import list_templates
 
     chosen = find_protocol(protocol)
+    task = chosen.load(on)  # a wrong folder is told before the encoders are loaded
     effort = Effort(seed=seed, templates=list_templates())
     evaluations = []
     for name, label in zip(names, label_encoders(names), strict=True):
         one = Judged.load(name, label)
-        figures = run_protocol(chosen, on, one.encoder, effort=effort, progress=progress)
+        figures = judge_task(task, one.encoder, effort=effort, progress=one.mark(progress))
         note = Omission(what=chosen.title, why=chosen.measures)
         omissions = (note, *one.list_warnings())
         evaluations.append(Evaluation(encoder=label, figures=tuple(figures), omissions=omissions))
@@ -141,6 +144,10 @@ class Judged:
         encoder = load_encoder(locate_encoder(name), announce=tell)
         said.clear()
         return cls(label=label, encoder=encoder, said=said)
+
+    def mark(self, progress: Progress) -> Progress:
+        """The progress, its stages marked with the encoder's name."""
+        return lambda stage, done, total: progress(f"{self.label}: {stage}", done, total)
 
     def list_warnings(self) -> tuple[Omission, ...]:
         """What it said, as notes to the figures."""

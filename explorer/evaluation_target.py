@@ -136,7 +136,19 @@ def open_target(
         )
     if not target.records.num_rows:
         raise InputError(f"--on {on}: holds no picture to judge on; give one that does.")
-    return _draw(target, limit=limit, seed=seed)
+    return _draw(_name_as_asked(target, columns), limit=limit, seed=seed)
+
+
+def _name_as_asked(target: Target, columns: Sequence[str]) -> Target:
+    """The target with columns under the names that were asked too, as `subspecies` for infraspecificEpithet."""
+    from indexer.terms import find_term
+
+    records = target.records
+    for column in columns:
+        term = find_term(column)
+        if column not in records.column_names and term in records.column_names:
+            records = records.append_column(column, records.column(term))
+    return replace(target, records=records)
 
 
 def _open_corpus(path: Path) -> Target:

@@ -61,7 +61,7 @@ def train(
         typer.echo(describe_settings(chosen))
         return
     if dry_run:
-        print_plan(chosen)
+        print_plan(chosen, out)
         return
     if out is None:
         raise InputError("--out: missing; name the folder of the run, as runs/birds.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,59 +10,42 @@ from training.judge.figures import Omission
 from training.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from explorer.evaluation_target import Target
+    from training.settings import TrainingConfig
 
 ENCODER = "encoder"
+DIGEST = "sha256"
 
 
-def list_leaks(target: Target, names: Sequence[str], on: Path) -> list[Omission]:
-    """A note for each encoder trained on pictures of the target, in its own run or in one that it started from.
+def list_leaks(target: Target, encoders: Mapping[str, str], on: Path) -> list[Omission]:
+    """A note for each encoder trained on pictures of the target, and one on those whose training is not known.
 
-    Only runs on the same source are looked at: a corpus at the same place, the same tars, or the synthetic tree. That a
-    picture was learned from elsewhere, as from a copy of the corpus, is not found.
+    The run that made an encoder is looked at, the run that this one started from, and so on. A picture was learned from
+    where its id was, in a run on the same source: a corpus at the same place, the same tars, or the synthetic tree; or
+    where a picture with the same bytes was, in a run on any corpus that is still there.
 
     Args:
         target: The pictures to be judged on.
-        names: The encoders: runs, exported encoders, or any name that `--model` takes.
+        encoders: By their names in tables: runs, exported encoders, or any name that `--model` takes.
         on: Where the target was read from: a corpus, a run, or a folder or table of images.
     """
-    place = _find_place(on)
-    asked = set(target.records.column("record_id").to_pylist())
-    notes = []
-    for name in names:
-        runs = [run for run in _follow_runs(name) if _name_source(run) == place]
-        n_known = len(asked.intersection(*[set().union(*map(_list_learned, runs))]))
+    place, n_all = _find_place(on), target.records.num_rows
+    notes, unknown = [], []
+    for label, name in encoders.items():
+        runs = list(_follow_runs(name))
+        n_known = len(set().union(*(_find_learned(run, target.records, place) for run in runs)))
         if n_known:
             where = ", ".join(str(run.path) for run in runs)
-            why = f"its figures are too good ({where}). Pictures that a run was not shown: --on RUN, its own folder"
-            notes.append(Omission(what=f"{name} was trained on {n_known:,} of these {len(asked):,} pictures", why=why))
+            why = f"its figures are too good ({where}); a run is judged on pictures it was not shown by --on RUN"
+            notes.append(Omission(what=f"{label} was trained on {n_known:,} of these {n_all:,} pictures", why=why))
+        if (origin := _find_origin(name, runs)) is not None:
+            unknown.append(label if not runs else f"{label} (started from {origin})")
+    if unknown:
+        why = "not known here; if these pictures are among them, its figures are too good"
+        notes.append(Omission(what=f"Training pictures of {', '.join(unknown)}", why=why))
     return notes
-
-
-def _find_place(on: Path) -> str:
-    run = RunFolder(on)
-    return _name_source(run) if run.config.is_file() else str(on.expanduser().resolve())
-
-
-def _name_source(run: RunFolder) -> str:
-    """The source of a run's pictures, the same for one place however it is written."""
-    from training.settings import read_config
-
-    source = read_config(run.config).data.source
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() else source
-
-
-def _follow_runs(name: str) -> Iterator[RunFolder]:
-    """The run that made an encoder, the run that this one started from, and so on; nothing for other encoders."""
-    from training.settings import read_config
-
-    seen: set[Path] = set()
-    run = find_run(name)
-    while run is not None and run.path not in seen:
-        seen.add(run.path)
-        yield run
-        run = find_run(read_config(run.config).model.start)
 
 
 def find_run(name: str) -> RunFolder | None:
@@ -70,6 +53,66 @@ def find_run(name: str) -> RunFolder | None:
     path = Path(name.removeprefix("local-dir:")).expanduser().resolve()
     folders = [path, path.parent] if path.name == ENCODER else [path]
     return next((run for run in map(RunFolder, folders) if run.config.is_file()), None)
+
+
+def _follow_runs(name: str) -> Iterator[RunFolder]:
+    """The run that made an encoder, the run that this one started from, and so on; nothing for other encoders."""
+    seen: set[Path] = set()
+    run = find_run(name)
+    while run is not None and run.path not in seen:
+        seen.add(run.path)
+        yield run
+        run = find_run(_read_config(run).model.start)
+
+
+def _find_origin(name: str, runs: list[RunFolder]) -> str | None:
+    """The weights from somewhere else that an encoder goes back to; None where its runs began with random ones."""
+    from training.towers import is_random
+
+    start = _read_config(runs[-1]).model.start if runs else name
+    return None if runs and is_random(start) else start
+
+
+def _find_place(on: Path) -> str:
+    run = RunFolder(on)
+    return _name_source(_read_config(run).data.source if run.config.is_file() else str(on))
+
+
+def _name_source(source: str) -> str:
+    """The same text for one place, however it is written."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
+
+
+def _read_config(run: RunFolder) -> TrainingConfig:
+    from training.settings import read_config
+
+    return read_config(run.config)
+
+
+def _find_learned(run: RunFolder, records: pa.Table, place: str) -> set[int]:
+    """Which of these records, by row, a run has trained on."""
+    source = _read_config(run).data.source
+    learned = _list_learned(run)
+    found = _match(records, "record_id", learned) if _name_source(source) == place else set()
+    return found | _match(records, DIGEST, _list_digests(source, learned))
+
+
+def _match(records: pa.Table, column: str, values: set[str]) -> set[int]:
+    cells = records.column(column).to_pylist() if values and column in records.column_names else []
+    return {row for row, cell in enumerate(cells) if cell in values}
+
+
+def _list_digests(source: str, learned: set[str]) -> set[str]:
+    """Digests of the learned pictures, where their corpus is still there; nothing for other sources."""
+    from indexer.corpus import open_corpus
+
+    path = Path(source).expanduser()
+    if not (path / "corpus.json").is_file():
+        return set()
+    table = open_corpus(path).read_columns(["record_id", DIGEST])
+    pairs = zip(table.column("record_id").to_pylist(), table.column(DIGEST).to_pylist(), strict=True)
+    return {digest for record, digest in pairs if digest is not None and record in learned}
 
 
 def _list_learned(run: RunFolder) -> set[str]:

@@ -43,13 +43,18 @@ def run_training(config: TrainingConfig, out: Path, *, measure: Measure | None =
         _conclude(report)
 
 
-def print_plan(config: TrainingConfig) -> None:
-    """Print what a run of these settings would take: data, weights, memory, time."""
+def print_plan(config: TrainingConfig, out: Path | None = None) -> None:
+    """Print what a run of these settings would take: data, weights, memory, time.
+
+    Args:
+        config: the resolved settings.
+        out: folder of the run, which is not made; None where it is not chosen yet.
+    """
     from training.plans import plan_run
     from training.processes import is_first_process
 
     with _Bars() as bars:
-        plan = plan_run(config, progress=bars.show, announce=bars.say)
+        plan = plan_run(config, out=out, progress=bars.show, announce=bars.say)
     if is_first_process():
         print(plan.describe())  # noqa: T201
 

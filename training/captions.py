@@ -40,7 +40,12 @@ ADJECTIVE_CHANCE, PHRASE_CHANCE = 0.5, 0.35
 COMMON_NOUN_CHANCE, GENUS_NOUN_CHANCE = 0.12, 0.12
 """How often the noun of a trait caption is the common name or the genus where there is a value of the noun columns."""
 FALLBACK_NOUN = "organism"
-UNSPOKEN = frozenset({"", "unknown", "undetermined", "indeterminate", "not recorded", "unspecified", "na", "n/a"})
+UNSPOKEN = frozenset(
+    {
+        *("", "unknown", "undetermined", "indeterminate", "not recorded", "unspecified"),
+        *("na", "n/a", "nan", "none", "null"),
+    }
+)
 """Values that say nothing; they are neither facts nor written (compared in lower case)."""
 CLASS, FAMILY, GENUS = 2, 4, 5
 """Places in the seven ranks."""

@@ -64,4 +64,4 @@ def is_tars(source: str) -> bool:
     if source.partition("?")[0].endswith(".tar"):
         return True
     folder = Path(source).expanduser()
-    return folder.is_dir() and any(folder.glob("*.tar"))
+    return folder.is_dir() and any(not tar.name.startswith("._") for tar in folder.glob("*.tar"))

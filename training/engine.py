@@ -225,6 +225,7 @@ class _Training:
                 process=fabric.global_rank,
                 n_processes=fabric.world_size,
                 pin_memory=fabric.device.type == "cuda",
+                announce=self._listener.announce,
             )
         ) as batches:
             for step in range(self._first_step, config.n_steps):

@@ -126,6 +126,16 @@ class _GatherRows(torch.autograd.Function):
         return total[ctx.n_rows * dist.get_rank() :][: ctx.n_rows]
 
 
+def share_buffers(model: torch.nn.Module) -> None:
+    """Gives every process the buffers of the first: statistics of batch norm, which each takes from its own rows.
+
+    Every process must call it.
+    """
+    if count_processes() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
 def count_processes() -> int:
     """Processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

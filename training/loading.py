@@ -6,12 +6,14 @@ or workers, so that a run goes on as it would have gone.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +21,8 @@ from indexer.errors import InputError
 from training.annotations import Annotations, annotate_records
 from training.captions import Caption, hash_claims, write_caption
 from training.examples import Batch
-from training.views import N_DRAWS, View, frame_picture, make_views, show_picture
+from training.squares import Shown, Squares
+from training.views import N_DRAWS, make_views
 
 if TYPE_CHECKING:
     import torch
@@ -30,11 +33,13 @@ if TYPE_CHECKING:
     from training.settings import CaptionConfig, TrainingConfig
 
 KEPT_BYTES = 1 << 30
-"""Memory for framed pictures that need not be decoded again, shared out over the workers of a process."""
+"""Memory for framed pictures that need not be decoded again, shared out over a process's workers and sources."""
 KEPT_TEXTS = 100_000
 """Texts whose codes are kept: 60 MB at CLIP's 77 codes."""
 N_PREFETCHED = 4
 """Batches that a worker makes ahead."""
+N_JUDGED, MAX_UNREADABLE = 500, 0.1
+"""A run stops where more than this share of the pictures, at least so many having been asked for, cannot be read."""
 
 
 class Draw(IntEnum):
@@ -46,6 +51,8 @@ class Draw(IntEnum):
     REPLAY_ORDER = 304
     REPLAY_VIEW = 305
     SAMPLE_CAPTION = 306
+    SUBSTITUTE = 307
+    REPLAY_SUBSTITUTE = 308
 
 
 def load_batches(
@@ -60,8 +67,12 @@ def load_batches(
     n_processes: int = 1,
     replay: Captioned | None = None,
     pin_memory: bool = False,
+    announce: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[Batch]:
     """This process's share of every batch, in order, made ahead while the training computes.
+
+    A picture that cannot be read does not stop a run: another one of its batch, always the same, stands in with a text
+    of its own. A species may then come twice in that batch.
 
     Args:
         dataset: Pictures and records.
@@ -75,9 +86,10 @@ def load_batches(
         n_processes: How many processes share a batch.
         replay: General pairs; `replay.batch_size` of them per step, over all processes.
         pin_memory: Hand the tensors over in page-locked memory, from which a GPU copies while it computes.
+        announce: Told which pictures of this process cannot be read: the first, the second, the fourth and so on.
 
     Raises:
-        InputError: A picture cannot be read, or a batch cannot be shared out evenly.
+        InputError: Too many pictures cannot be read (see `MAX_UNREADABLE`), or a batch cannot be shared out evenly.
     """
     maker = BatchMaker(
         dataset=dataset,
@@ -90,9 +102,8 @@ def load_batches(
         n_processes=n_processes,
     )
     jobs = zip(itertools.count(first_step), batches)
-    if config.data.n_workers:
-        return _load_by_workers(maker, jobs, pin_memory=pin_memory)
-    return _load_by_thread(maker, jobs, pin_memory=pin_memory)
+    load = _load_by_workers if config.data.n_workers else _load_by_thread
+    return _follow(load(maker, jobs, pin_memory=pin_memory), dataset.name, announce)
 
 
 def write_sample_captions(
@@ -104,6 +115,13 @@ def write_sample_captions(
         rng = np.random.default_rng([config.seed, Draw.SAMPLE_CAPTION, i])
         example = annotations.read_example(int(positions[i % len(positions)]))
         yield write_caption(example, config.captions, rng, step_rng=rng).text
+
+
+class Made(NamedTuple):
+    """A batch, and for each of its places that another picture took the reason, which names the one that should."""
+
+    batch: Batch
+    refusals: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,32 +136,37 @@ class BatchMaker:
     replay: Captioned | None
     process: int
     n_processes: int
-    _squares: _KeptSquares = field(init=False, repr=False)
+    _pictures: Squares = field(init=False, repr=False)
+    _replayed: Squares | None = field(init=False, repr=False)
     _codes: _KeptCodes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Makes room for what need not be made again; the memory for pictures is shared by the workers."""
-        object.__setattr__(self, "_squares", _KeptSquares(limit=KEPT_BYTES // max(1, self.config.data.n_workers)))
+        """Makes room for what need not be made again."""
+        n_sharers = max(1, self.config.data.n_workers) * (1 if self.replay is None else 2)
+        squares = functools.partial(Squares, preprocessing=self.preprocessing, n_kept_bytes=KEPT_BYTES // n_sharers)
+        object.__setattr__(self, "_pictures", squares(source=self.dataset))
+        object.__setattr__(self, "_replayed", None if self.replay is None else squares(source=self.replay))
         object.__setattr__(self, "_codes", _KeptCodes(tokenise=self.tokenise))
 
-    def make_batch(self, step: int, positions: Int64[np.ndarray, " b"]) -> Batch:
+    def make_batch(self, step: int, positions: Int64[np.ndarray, " b"]) -> Made:
         """This process's share of the batch of one step."""
         import torch
 
         share = self._share(len(positions))
-        mine = positions[share]
-        captions = self._write_captions(step, mine, share.start)
-        described = [self.annotations.describe(int(position)) for position in mine]
+        shown = self._show(step, positions, self._pictures, Draw.VIEW, Draw.SUBSTITUTE)
+        captions = self._write_captions(step, shown.positions, share.start)
+        described = [self.annotations.describe(int(position)) for position in shown.positions]
         replay = self._make_replay(step)
-        return Batch(
-            pixels=_as_tensor(self._show(step, mine, Draw.VIEW, share, len(positions))),
+        batch = Batch(
+            pixels=_as_tensor(shown.pixels),
             codes=self._codes.encode([caption.text for caption in captions]),
             lineage=torch.from_numpy(np.stack([one.lineage for one in described])),
             facts=torch.from_numpy(np.stack([one.facts for one in described])),
             claims=torch.from_numpy(_stack_claims(captions, _count_claims(self.config.captions))),
-            replay_pixels=replay[0] if replay else None,
+            replay_pixels=_as_tensor(replay[0].pixels) if replay else None,
             replay_codes=replay[1] if replay else None,
         )
+        return Made(batch, (*shown.refusals, *(replay[0].refusals if replay else ())))
 
     def _share(self, n: int) -> slice:
         if n % self.n_processes:
@@ -164,37 +187,21 @@ class BatchMaker:
         ]
 
     def _show(
-        self, step: int, positions: Int64[np.ndarray, " n"], draw: Draw, share: slice, n: int
-    ) -> UInt8[np.ndarray, "n s s 3"]:
-        """The pictures as they are shown in this step; the draws are those of the whole batch, cut to the share."""
-        side = self.preprocessing.size
-        draws = np.random.default_rng([self.config.seed, draw, step]).random((n, N_DRAWS))[share]
-        shown = np.empty((len(positions), side, side, 3), dtype=np.uint8)
-        views = make_views(draws, self.config.data, side=side)
-        for position, view, out in zip(positions.tolist(), views, shown, strict=True):
-            show_picture(self._frame(position, view, draw), view, out)
-        return shown
+        self, step: int, positions: Int64[np.ndarray, " b"], squares: Squares, view: Draw, substitute: Draw
+    ) -> Shown:
+        """This process's share of the pictures; the draws are those of the whole batch, cut to the share."""
+        share, seed = self._share(len(positions)), self.config.seed
+        draws = np.random.default_rng([seed, view, step]).random((len(positions), N_DRAWS))[share]
+        views = make_views(draws, self.config.data, side=self.preprocessing.size)
+        return squares.show(positions, share, views, [seed, substitute, step])
 
-    def _frame(self, position: int, view: View, draw: Draw) -> UInt8[np.ndarray, "s s 3"]:
-        source = self.replay if draw is Draw.REPLAY_VIEW and self.replay is not None else self.dataset
-        key = (draw, position)
-        kept = self._squares.find(key) if view.box is None else None
-        if kept is not None:
-            return kept
-        pixels = source.read_image(position)
-        square = frame_picture(pixels, self.preprocessing, view)
-        if view.box is None and square is not pixels:
-            self._squares.keep(key, square)
-        return square
-
-    def _make_replay(self, step: int) -> tuple[UInt8[torch.Tensor, "r 3 s s"], Int64[torch.Tensor, "r c"]] | None:
-        if self.replay is None:
+    def _make_replay(self, step: int) -> tuple[Shown, Int64[torch.Tensor, "r c"]] | None:
+        if self.replay is None or self._replayed is None:
             return None
-        n = self.config.replay.batch_size
-        share = self._share(n)
-        positions = order_replay(step, n, len(self.replay), seed=self.config.seed)[share]
-        pixels = _as_tensor(self._show(step, positions, Draw.REPLAY_VIEW, share, n))
-        return pixels, self._codes.encode([self.replay.read_caption(position) for position in positions.tolist()])
+        positions = order_replay(step, self.config.replay.batch_size, len(self.replay), seed=self.config.seed)
+        shown = self._show(step, positions, self._replayed, Draw.REPLAY_VIEW, Draw.REPLAY_SUBSTITUTE)
+        captions = [self.replay.read_caption(position) for position in shown.positions.tolist()]
+        return shown, self._codes.encode(captions)
 
 
 def draw_generators(step: int, places: slice, *, seed: int) -> Iterator[np.random.Generator]:
@@ -214,26 +221,15 @@ def order_replay(step: int, batch_size: int, n_pairs: int, *, seed: int) -> Int6
     """Positions of the replay's batch in one step: all pairs once in a random order, then again in another one."""
     first = step * batch_size
     places = np.arange(first, first + batch_size)
-    rounds = {
-        int(turn): np.random.default_rng([seed, Draw.REPLAY_ORDER, int(turn)]).permutation(n_pairs)
-        for turn in np.unique(places // n_pairs)
-    }
-    return np.array([rounds[int(place // n_pairs)][place % n_pairs] for place in places], dtype=np.int64)
+    return np.array([_order_turn(int(place // n_pairs), n_pairs, seed)[place % n_pairs] for place in places], np.int64)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _KeptSquares:
-    """Framed pictures up to so many bytes: those that came first stay, which costs a random order nothing."""
-
-    limit: int
-    _squares: dict[tuple[Draw, int], UInt8[np.ndarray, "s s 3"]] = field(default_factory=dict)
-
-    def find(self, key: tuple[Draw, int]) -> UInt8[np.ndarray, "s s 3"] | None:
-        return self._squares.get(key)
-
-    def keep(self, key: tuple[Draw, int], square: UInt8[np.ndarray, "s s 3"]) -> None:
-        if (len(self._squares) + 1) * square.nbytes <= self.limit:
-            self._squares[key] = np.ascontiguousarray(square)
+@functools.lru_cache(maxsize=4)
+def _order_turn(turn: int, n_pairs: int, seed: int) -> Int64[np.ndarray, " n"]:
+    """Drawn once per turn: shuffling millions of pairs takes longer than a step."""
+    order = np.random.default_rng([seed, Draw.REPLAY_ORDER, turn]).permutation(n_pairs)
+    order.setflags(write=False)
+    return order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,21 +269,47 @@ def _stack_claims(captions: Sequence[Caption], width: int) -> Int64[np.ndarray, 
     return claims
 
 
+def _follow(
+    made: Generator[Made, None, None], name: str, announce: Callable[[str], None]
+) -> Generator[Batch, None, None]:
+    """The batches; counts and tells the pictures that could not be read."""
+    n_asked = n_refused = n_told = 0
+    known: dict[str, None] = {}
+    with contextlib.closing(made):
+        for batch, refusals in made:
+            n_asked += sum(len(pixels) for pixels in (batch.pixels, batch.replay_pixels) if pixels is not None)
+            n_refused += len(refusals)
+            known |= {reason.removesuffix("."): None for reason in refusals}
+            if len(known) >= max(1, 2 * n_told):
+                n_told = len(known)
+                announce(
+                    f"{name}: {n_told:,} pictures could not be read so far, such as: {next(reversed(known))}; others "
+                    "of their batches stand in for them"
+                )
+            if n_asked >= N_JUDGED and n_refused > MAX_UNREADABLE * n_asked:
+                raise InputError(
+                    f"{name}: {n_refused:,} of {n_asked:,} pictures asked for could not be read, such as: "
+                    f"{next(iter(known))}; others stand in for at most {MAX_UNREADABLE:.0%}. Mend the files or leave "
+                    "them out of the data, and run it again."
+                )
+            yield batch
+
+
 def _load_by_thread(
     maker: BatchMaker, jobs: Iterator[tuple[int, Int64[np.ndarray, " b"]]], *, pin_memory: bool
-) -> Iterator[Batch]:
-    def make() -> Batch | None:
+) -> Generator[Made, None, None]:
+    def make() -> Made | None:
         job = next(jobs, None)
         if job is None:
             return None
-        batch = maker.make_batch(*job)
-        return _pin(batch) if pin_memory else batch
+        made = maker.make_batch(*job)
+        return made._replace(batch=_pin(made.batch)) if pin_memory else made
 
     with ThreadPoolExecutor(1, thread_name_prefix="load") as pool:
         coming = pool.submit(make)
-        while (batch := coming.result()) is not None:
+        while (made := coming.result()) is not None:
             coming = pool.submit(make)
-            yield batch
+            yield made
 
 
 def _pin(batch: Batch) -> Batch:
@@ -300,7 +322,7 @@ class _Steps:
 
     maker: BatchMaker
 
-    def __getitem__(self, job: tuple[int, Int64[np.ndarray, " b"]]) -> Batch | InputError:
+    def __getitem__(self, job: tuple[int, Int64[np.ndarray, " b"]]) -> Made | InputError:
         try:
             return self.maker.make_batch(*job)
         except InputError as error:
@@ -309,7 +331,8 @@ class _Steps:
 
 def _load_by_workers(
     maker: BatchMaker, jobs: Iterator[tuple[int, Int64[np.ndarray, " b"]]], *, pin_memory: bool
-) -> Iterator[Batch]:
+) -> Generator[Made, None, None]:
+    import torch
     from torch.utils.data import DataLoader
 
     steps: Any = _Steps(maker=maker)
@@ -323,11 +346,13 @@ def _load_by_workers(
         multiprocessing_context="spawn",
         prefetch_factor=N_PREFETCHED,
         pin_memory=pin_memory,
+        # Without one of its own it draws from torch's global generator, which dropout goes on with.
+        generator=torch.Generator(),
     )
-    for batch in loader:
-        if isinstance(batch, InputError):
-            raise batch
-        yield batch
+    for made in loader:
+        if isinstance(made, InputError):
+            raise made
+        yield made
 
 
 def _pass_on(batch: Any) -> Any:

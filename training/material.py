@@ -98,13 +98,17 @@ def load_steps(
     process: int = 0,
     n_processes: int = 1,
     pin_memory: bool = False,
+    announce: Callable[[str], None] = lambda _line: None,
 ) -> Generator[Batch, None, None]:
-    """The batches of this process from step `first_step` on, without end; close it when enough are taken."""
+    """The batches of this process from step `first_step` on, without end; close it when enough are taken.
+
+    `announce` hears of pictures that cannot be read.
+    """
     from training.loading import load_batches
-    from training.sampling import plan_batches
+    from training.sampling import number_taxa, plan_batches
 
     batches = plan_batches(
-        number_species(material.dataset.records),
+        number_taxa(material.dataset.records),
         material.split.training,
         config.data,
         config.engine.batch_size,
@@ -122,6 +126,7 @@ def load_steps(
         n_processes=n_processes,
         replay=material.replay,
         pin_memory=pin_memory,
+        announce=announce,
     )
 
 

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.adaptation import count_parameters
+from training.annotations import annotate_records
 from training.settings import SYNTHETIC, SplitBy, TrainingConfig, to_table
+from training.splits import tell_unnamed
+from training.towers import is_random
+from training.validation import choose_measured
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,27 +57,46 @@ N_LICENCES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What a run's data were.
+
+    Attributes:
+        n_training: Pictures learned from.
+        n_validation: Pictures kept back to measure on.
+        n_measured: Those of them that were measured on.
+        n_species: Species among those learned from.
+        n_unlearned: Species that are among those kept back alone.
+        n_with_traits: Pictures learned from of which a text could tell a trait.
+        unnamed: What the split could not know, as the end of a sentence; see `training.splits.tell_unnamed`.
+        licences: Pictures learned from by licence, the most frequent first; "" for those that name none. Empty where
+            the records have no such column.
+    """
+
+    n_training: int
+    n_validation: int
+    n_measured: int
+    n_species: int
+    n_unlearned: int
+    n_with_traits: int
+    unnamed: str
+    licences: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """What a model card says that the towers do not know.
 
     Attributes:
         name: Of the encoder.
         config: Resolved settings of the run.
-        n_training: Pictures learned from.
-        n_validation: Pictures kept back to measure on.
-        n_species: Species among those learned from.
-        licences: Pictures learned from by licence, the most frequent first; "" for those that name none. Empty where
-            the records have no such column.
+        pictures: What its data were.
         n_samples: Pictures shown, counted each time.
-        figures: Measured on the pictures kept back, by name.
+        figures: Measured on pictures kept back, by name.
     """
 
     name: str
     config: TrainingConfig
-    n_training: int
-    n_validation: int
-    n_species: int
-    licences: Mapping[str, int]
+    pictures: Pictures
     n_samples: int
     figures: Mapping[str, float]
 
@@ -82,20 +105,32 @@ def make_card(
     name: str, config: TrainingConfig, *, records: pa.Table, split: Split, n_samples: int, figures: Mapping[str, float]
 ) -> ModelCard:
     """The card of a run on the dataset's `records`, of which `split.training` were learned from."""
-    learned = records.take(split.training)
+    pictures = count_pictures(records, split, config)
+    return ModelCard(name=name, config=config, pictures=pictures, n_samples=n_samples, figures=dict(figures))
+
+
+def count_pictures(records: pa.Table, split: Split, config: TrainingConfig) -> Pictures:
+    """What a card says of the data: counts of a dataset's records in both parts of their split."""
+    learned, kept_back = records.take(split.training), records.take(split.validation)
+    species, others = (set(part.column("species").to_pylist()) - {None, ""} for part in (learned, kept_back))
     licences: Counter[str] = Counter()
     if "license" in learned.column_names:
         licences.update(licence or "" for licence in learned.column("license").to_pylist())
-    return ModelCard(
-        name=name,
-        config=config,
-        n_training=len(split.training),
-        n_validation=len(split.validation),
-        n_species=len(set(learned.column("species").to_pylist()) - {None}),
+    return Pictures(
+        n_training=len(learned),
+        n_validation=len(kept_back),
+        n_measured=len(choose_measured(split.validation)),
+        n_species=len(species),
+        n_unlearned=len(others - species),
+        n_with_traits=_count_with_traits(learned, config.captions.columns),
+        unnamed=tell_unnamed(records, split),
         licences=dict(licences.most_common()),
-        n_samples=n_samples,
-        figures=dict(figures),
     )
+
+
+def _count_with_traits(records: pa.Table, columns: Sequence[str]) -> int:
+    codes = annotate_records(records, columns).codes
+    return int((codes[:, codes.shape[1] - len(columns) :] >= 0).any(axis=1).sum())
 
 
 def write_card(card: ModelCard, towers: Towers, folder: Path) -> str:
@@ -131,25 +166,34 @@ def _tell_use() -> str:
 
 
 def _tell_data(card: ModelCard) -> list[str]:
-    data = card.config.data
+    pictures = card.pictures
     lines = [
-        f"Source: `{data.source}`.",
-        f"{card.n_training:,} pictures of {card.n_species:,} species were learned from, {card.n_validation:,} kept "
-        f"back to measure on; the two share no {data.split_by.value}.",
+        f"Source: `{card.config.data.source}`.",
+        f"{pictures.n_training:,} pictures of {pictures.n_species:,} species were learned from, {_tell_split(card)}.",
     ]
     if card.config.replay.source:
         lines.append(f"General pairs for replay: `{card.config.replay.source}`.")
-    if not card.licences:
+    if not pictures.licences:
         return [*lines, "The records have no column of licences."]
-    rows = [(name or "none named", f"{n:,}") for name, n in card.licences.items()]
-    others = sum(n for _, n in list(card.licences.items())[N_LICENCES:])
+    rows = [(name or "none named", f"{n:,}") for name, n in pictures.licences.items()]
+    others = sum(n for _, n in list(pictures.licences.items())[N_LICENCES:])
     if others:
         rows = [*rows[:N_LICENCES], (f"{len(rows) - N_LICENCES} others", f"{others:,}")]
     return [*lines, _make_table(("licence", "pictures learned from"), rows)]
 
 
+def _tell_split(card: ModelCard) -> str:
+    pictures = card.pictures
+    if not pictures.n_validation:
+        return "none kept back to measure on"
+    return (
+        f"{pictures.n_validation:,} kept back to measure on; the two share no {card.config.data.split_by.value}"
+        f"{pictures.unnamed}"
+    )
+
+
 def _tell_recipe(card: ModelCard) -> list[str]:
-    passes = card.n_samples / max(1, card.n_training)
+    passes = card.n_samples / max(1, card.pictures.n_training)
     settings = _flatten(to_table(card.config))
     if not card.config.replay.source:
         settings |= {"replay.source": "none"}
@@ -173,30 +217,50 @@ def _is_idle_replay(name: str) -> bool:
 def _tell_figures(card: ModelCard) -> list[str]:
     if not card.figures:
         return ["None were measured in this run."]
+    n_measured, n_validation = card.pictures.n_measured, card.pictures.n_validation
+    which = f"the {n_validation:,}" if n_measured == n_validation else f"{n_measured:,} of the {n_validation:,}"
     rows = [(name, f"{value:.4g}") for name, value in card.figures.items()]
-    return [
-        f"On the {card.n_validation:,} pictures kept back, after the last step:",
-        _make_table(("figure", "value"), rows),
-    ]
+    return [f"On {which} pictures kept back, after the last step:", _make_table(("figure", "value"), rows)]
 
 
 def _tell_limits(card: ModelCard, towers: Towers) -> list[str]:
-    config = card.config
     context = towers.model_cfg["text_cfg"].get("context_length", 77)
-    limits = [
+    return [
+        *_tell_knowledge(card),
+        *_tell_reach(card),
         f"Images are {_tell_resize(towers)} to {towers.image_side} x {towers.image_side} pixels.",
         f"Texts are cut after {context} codes, ends included.",
         "Weights are float16.",
     ]
+
+
+def _tell_knowledge(card: ModelCard) -> list[str]:
+    """What it can know from this run, and whether it learned elsewhere before."""
+    config, start = card.config, card.config.model.start
+    is_new = is_random(start)
     if config.data.source == SYNTHETIC:
-        limits.insert(0, "The pictures are drawings of invented species: it knows nothing of real organisms.")
+        end = "it knows nothing of real organisms" if is_new else "this training taught it nothing of real organisms"
+        limits = [f"The pictures are drawings of invented species: {end}."]
     else:
-        limits.insert(0, f"In this training it saw no species but the {card.n_species:,} of its data.")
-    if config.captions.trait_share == 0:
-        limits.append("No text spoke of traits: what it says of them was not taught.")
-    if card.figures and config.data.split_by is SplitBy.OCCURRENCE:
-        limits.append("The figures are of new pictures of species it learned, and say nothing of other species.")
+        limits = [f"In this training it saw no species but the {card.pictures.n_species:,} of its data."]
+    if not is_new:
+        limits.append(f"What `{start}` had learned before, and from which pictures, is not in this card.")
+    if not (config.captions.trait_share and card.pictures.n_with_traits):
+        limits.append("No text of this training spoke of traits: what it says of them was not taught here.")
     return limits
+
+
+def _tell_reach(card: ModelCard) -> list[str]:
+    """What the figures hold for; a species whose only pictures were kept back is a new one, by occurrence too."""
+    if not card.figures or card.config.data.split_by is SplitBy.SPECIES:
+        return []
+    n_unlearned = card.pictures.n_unlearned
+    if n_unlearned:
+        return [
+            "The figures are of new pictures of species it learned, and of "
+            f"{n_unlearned:,} species of which all pictures were kept back."
+        ]
+    return ["The figures are of new pictures of species it learned, and say nothing of other species."]
 
 
 def _tell_resize(towers: Towers) -> str:

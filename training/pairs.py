@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from indexer.errors import InputError
 from indexer.images import decode_image, read_image
 from training.progress import Progress, keep_quiet
-from training.tars import default_cache, fetch_tars, list_places, list_tars, read_bytes, read_contents
+from training.tars import fetch_tars, list_places, list_tars, open_cache, read_bytes, read_contents
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +79,8 @@ def open_pairs(
 ) -> Captioned:
     """The pairs of a source: tars as for `data.source`, or a CSV or Parquet table with the columns file and caption.
 
-    Files of a table are relative to its folder. Pairs without a caption are left out; `announce` hears how many.
+    Files of a table are relative to its folder. Pairs without a caption, or without a file, are left out; `announce`
+    hears how many.
 
     Args:
         source: Setting `replay.source`.
@@ -89,30 +91,37 @@ def open_pairs(
     Raises:
         InputError: The source is not there, lacks a column, or holds no pair.
     """
-    import pyarrow.compute as pc
-
     from training.datasets import is_tars
 
     is_tar = is_tars(source)
     tars: tuple[Path, ...] = ()
     if is_tar:
-        folder = Path(cache).expanduser() if cache else default_cache()
+        folder = open_cache(cache)
         tars = tuple(fetch_tars(list_tars(source), folder, progress=progress))
         table = read_contents(tars, folder, progress=progress)
     else:
         table = _read_table(Path(source).expanduser())
-    column = CAPTION_TEXT if is_tar else "caption"
-    if column not in table.column_names:
+    columns = ("key", CAPTION_TEXT) if is_tar else COLUMNS
+    if columns[1] not in table.column_names:
         raise InputError(f"{source}: no image has a caption beside it; each KEY.jpg needs its KEY.txt.")
-    kept = table.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(pc.fill_null(table[column], ""))), 0))
+    kept = table.filter(_is_whole(table, columns))
     if kept.num_rows == 0:
         raise InputError(f"{source}: holds no pair of an image and a caption; give another replay.source.")
     if kept.num_rows < table.num_rows:
-        announce(f"{source}: {table.num_rows - kept.num_rows:,} images have no caption and are left out")
+        what = "images have no caption" if is_tar else "rows lack the file or the caption"
+        announce(f"{source}: {table.num_rows - kept.num_rows:,} {what} and are left out")
     if is_tar:
         contents = kept.select(["key", CAPTION_TEXT]).combine_chunks()
         return TarPairs(name=source, tars=tars, places=list_places(kept), contents=contents)
     return FilePairs(name=source, folder=Path(source).expanduser().parent, table=kept)
+
+
+def _is_whole(table: pa.Table, columns: Sequence[str]) -> pa.ChunkedArray:
+    """Whether each row has a text in all of the columns."""
+    import pyarrow.compute as pc
+
+    cells = (pc.utf8_trim_whitespace(pc.fill_null(table[name], "")) for name in columns)
+    return functools.reduce(pc.and_, (pc.not_equal(texts, "") for texts in cells))
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -134,4 +143,10 @@ def _read_table(path: Path) -> pa.Table:
             f"{path}: has no column {' and '.join(missing)}; its columns are {', '.join(table.column_names)}. "
             "Name the columns file and caption."
         )
-    return table.select(list(COLUMNS)).cast(pa.schema([(name, pa.string()) for name in COLUMNS]))
+    try:
+        return table.select(list(COLUMNS)).cast(pa.schema([(name, pa.string()) for name in COLUMNS]))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(
+            f"{path}: file and caption are {' and '.join(str(table.schema.field(name).type) for name in COLUMNS)}; "
+            "both must be text."
+        ) from error

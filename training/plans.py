@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
+from pathlib import Path
 
 from indexer.devices import Choice
 from indexer.job import say_seconds
@@ -13,6 +14,7 @@ from training.probing import N_TIMED, Probe
 from training.processes import Machine, choose_machine, first_process_first, start_fabric
 from training.progress import Progress, keep_quiet
 from training.rates import settle_rate
+from training.run_folder import RunFolder
 from training.settings import SYNTHETIC, SplitBy, TrainingConfig
 from training.synthetic.phylogeny import N_SEEN
 
@@ -143,6 +145,7 @@ class Plan:
 def plan_run(
     config: TrainingConfig,
     *,
+    out: Path | None = None,
     progress: Progress = keep_quiet,
     announce: Callable[[str], None] = lambda _line: None,
 ) -> Plan:
@@ -150,13 +153,21 @@ def plan_run(
 
     Of synthetic data a few pictures are drawn; a run draws all. Pictures of a corpus or of tars are those of the run.
 
+    Args:
+        config: Settings.
+        out: The folder that the run would have, to see whether it may; None where it is not chosen yet.
+        progress: Hears how far the opening of the data is.
+        announce: Hears what was opened.
+
     Raises:
         InputError: What the run itself would be refused for.
     """
     machine = choose_machine(config.engine)
     fabric = start_fabric(machine)
     config, rate = settle_rate(config)
-    drawn = _draw_less(config)
+    if out is not None:
+        RunFolder(out).check_config(config)
+    drawn = draw_less(config)
     with first_process_first(fabric):
         material = open_material(drawn, run=None, announce=announce, progress=progress)
     probe = Probe(drawn, material, fabric)
@@ -198,7 +209,7 @@ def _say_rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
-def _draw_less(config: TrainingConfig) -> TrainingConfig:
+def draw_less(config: TrainingConfig) -> TrainingConfig:
     """Settings that draw as few pictures as let the training part be refused or taken as the run's own is.
 
     Few pictures split by occurrence would lose species that the run keeps, so that they are not split.

@@ -83,7 +83,7 @@ def start_fabric(machine: Machine) -> Fabric:
     torch.set_num_threads(int(machine.n_threads.value))
     chosen: dict[str, Any] = {"devices": 1, "plugins": [LightningEnvironment()]}
     if machine.n_processes > 1:
-        # Statistics of batch norm are each process's own; the weights of process 0 are those that are kept.
+        # Statistics of batch norm are each process's own while it learns; those of process 0 are kept and measured.
         strategy = DDPStrategy(
             process_group_backend="nccl" if machine.accelerator.value == Accelerator.CUDA else "gloo",
             timeout=PATIENCE,

@@ -9,15 +9,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.errors import InputError
+from indexer.terms import RANKS
 from training.settings import DataConfig, Sampling
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from jaxtyping import Float64, Int64
 
 LONGEST_PASS = 2**22
 """Pictures whose order is drawn at once, at most."""
 _PASSES, _DECKS = 101, 102
 _EXACT = 1e-6
+
+
+def number_taxa(records: pa.Table) -> Int64[np.ndarray, " n"]:
+    """A number per record: that of its species, else of its lowest named taxon; -1 where no rank is named.
+
+    So a genus that names thousands of pictures to no species comes up as often as one species does, not as thousands of
+    them. Higher taxa are told apart by their whole lineage, species by their name.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = {rank: pc.utf8_trim_whitespace(pc.fill_null(records[rank].cast(pa.string()), "")) for rank in RANKS}
+    taxa = pa.chunked_array([pa.nulls(records.num_rows, pa.string())])
+    for place, rank in enumerate(RANKS):
+        lineage = [texts[rank]] if rank == RANKS[-1] else [texts[name] for name in RANKS[: place + 1]]
+        named = pc.binary_join_element_wise(pa.scalar(rank), *lineage, "|")
+        taxa = pc.if_else(pc.equal(texts[rank], ""), taxa, named)
+    codes = pc.dictionary_encode(taxa.combine_chunks()).indices
+    return np.asarray(pc.fill_null(codes.cast(pa.int64()), -1).to_numpy(zero_copy_only=False))
 
 
 def species_weights(counts: Int64[np.ndarray, " s"], sampling: Sampling, cap: int) -> Float64[np.ndarray, " s"]:
@@ -74,7 +95,8 @@ def plan_batches(
     Steps before `first_step` cost a count per pass, no picture and no layout.
 
     Args:
-        species: Species number of each picture of the dataset; -1 where unknown, each of these is its own species.
+        species: Species number of each picture of the dataset, as `number_taxa` gives it; -1 where nothing is known,
+            each of these is its own species.
         positions: The pictures to draw from, as places in `species`.
         config: How to sample, and whether species must differ within a batch.
         batch_size: Pictures of one step over all processes.

@@ -327,7 +327,9 @@ class EngineConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TrainingConfig:
-    """A whole run; the defaults are the recipe of the bundled encoder.
+    """A whole run; the defaults train a small encoder on the drawn pictures.
+
+    The two stages of the bundled encoder are `first.toml` and `second.toml` in its folder, `data/bundled`.
 
     Attributes:
         seed: Fixes pictures, captions, batches, splits and first weights; 0 or more.

@@ -23,7 +23,7 @@ from indexer.names import TaxonName, complete_name, read_binomial
 from indexer.terms import RANKS, find_term
 from training.annotations import VERNACULAR, find_described
 from training.progress import Progress, keep_quiet
-from training.tars import default_cache, fetch_tars, list_places, list_tars, read_bytes, read_contents
+from training.tars import fetch_tars, list_places, list_tars, open_cache, read_bytes, read_contents
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,8 +39,10 @@ COMMON_TEXTS = ("common_name.txt", "com.txt")
 BOTH_TEXTS = ("sci_com.txt", "taxon_com.txt", "taxontag_com.txt")
 TEXTS = tuple(dict.fromkeys((*TAG_TEXTS, *TAXON_TEXTS, *SCIENTIFIC_TEXTS, *COMMON_TEXTS, *BOTH_TEXTS)))
 _WITH_COMMON = " with common name "
-_TAG = re.compile(rf"(?:^| )({'|'.join(RANKS)}) (?=\S)")
-_UNKNOWN = frozenset({"", "unknown", "unknown taxonomy", "(unidentified)"})
+_TAG = re.compile(rf"(?<!\S)({'|'.join(RANKS)})(?!\S)")
+_MISSING_WORDS = frozenset({"unknown", "nan", "none", "null", "na", "n/a", "#n/a", "<na>"})
+_MISSING = _MISSING_WORDS | {"", "unknown taxonomy", "(unidentified)"}
+"""What writers of tables put where there is no name, in lower case."""
 _OCCURRENCE = ("occurrenceID", "gbifID", "source_id")
 MAX_PARSED = 100_000
 
@@ -87,7 +89,7 @@ def open_shards(
         InputError: A tar is missing, cannot be fetched, is damaged or cut short, or no sample can be learned from.
     """
     source = config.data.source
-    cache = Path(config.data.cache).expanduser() if config.data.cache else default_cache()
+    cache = open_cache(config.data.cache)
     tars = tuple(fetch_tars(list_tars(source), cache, progress=progress))
     contents = read_contents(tars, cache, progress=progress)
     records = make_records(contents, tars, config.columns)
@@ -157,6 +159,8 @@ def read_names(texts: Mapping[str, str]) -> Names:
     - A common name that only repeats the scientific or taxonomic name stands for none, as the writers fill it in.
     """
     scientific, taxon = _find(texts, SCIENTIFIC_TEXTS), _find(texts, TAXON_TEXTS)
+    if scientific and not _MISSING_WORDS.isdisjoint(scientific.lower().split()):
+        scientific = None
     tag = _find(texts, TAG_TEXTS)
     named = read_tag(tag) if tag else _read_full_taxon(taxon or "")
     name = complete_name(TaxonName(scientific=scientific, genus=named.get("genus")))
@@ -171,7 +175,10 @@ def read_names(texts: Mapping[str, str]) -> Names:
 
 
 def read_tag(tag: str) -> dict[str, str]:
-    """The ranks of a tagged text, as `kingdom Animalia phylum Chordata … species alba`, in the order of the ranks."""
+    """The ranks of a tagged text, as `kingdom Animalia phylum Chordata … species alba`, in the order of the ranks.
+
+    A rank without a name, as `phylum class Aves`, is left out.
+    """
     marks, last = [], -1
     for mark in _TAG.finditer(tag):
         if RANKS.index(mark[1]) > last:
@@ -179,7 +186,7 @@ def read_tag(tag: str) -> dict[str, str]:
             last = RANKS.index(mark[1])
     ends = [*(mark.start() for mark in marks), len(tag)][1:]
     found = {mark[1]: tag[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)}
-    return {rank: name for rank, name in found.items() if name.lower() not in _UNKNOWN}
+    return {rank: name for rank, name in found.items() if not _is_missing(name)}
 
 
 def read_facts(text: str | None) -> dict[str, str]:
@@ -198,14 +205,14 @@ def read_facts(text: str | None) -> dict[str, str]:
         if isinstance(value, dict)
         else {}
     )
-    return {find_term(key) or key: str(cell) for key, cell in plain.items() if str(cell).strip()}
+    return {find_term(key) or key: str(cell) for key, cell in plain.items() if not _is_missing(str(cell))}
 
 
 def _read_full_taxon(taxon: str) -> dict[str, str]:
     words = taxon.split()
     if len(words) != len(RANKS) or not all(word[0].isupper() for word in words[:-1]) or words[-1][0].isupper():
         return {}
-    return dict(zip(RANKS, words, strict=True))
+    return {rank: name for rank, name in zip(RANKS, words, strict=True) if not _is_missing(name)}
 
 
 def _join_species(named: Mapping[str, str], scientific: str | None) -> str | None:
@@ -223,12 +230,16 @@ def _join_species(named: Mapping[str, str], scientific: str | None) -> str | Non
 def _find(texts: Mapping[str, str], names: Sequence[str]) -> str | None:
     """The first of these texts without its template and common name; None where all are missing or unknown."""
     bare = (_strip_template(texts[name]).partition(_WITH_COMMON)[0].strip() for name in names if name in texts)
-    return next((text for text in bare if text.lower() not in _UNKNOWN), None)
+    return next((text for text in bare if not _is_missing(text)), None)
 
 
 def _find_common(texts: Mapping[str, str]) -> str | None:
     parts = (_strip_template(texts[name]).partition(_WITH_COMMON)[2].strip() for name in BOTH_TEXTS if name in texts)
-    return next((text for text in parts if text), None)
+    return next((text for text in parts if not _is_missing(text)), None)
+
+
+def _is_missing(name: str) -> bool:
+    return name.strip().lower() in _MISSING
 
 
 def _strip_template(text: str) -> str:

@@ -7,6 +7,7 @@ reading an image is then one seek and one read.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import hashlib
@@ -15,6 +16,7 @@ import mmap
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +33,16 @@ if TYPE_CHECKING:
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 """Extensions of a sample's image; the first that it has is taken."""
-CONTENTS_VERSION = 1
+CONTENTS_VERSION = 2
 BLOCK = 512
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 _REGULAR, _LONG_NAME, _EXTENDED = (b"0", b"\0", b"7"), b"L", b"x"
 _PAX = re.compile(rb"\d+ (path|size)=([^\n]*)\n")
-_N_ATTEMPTS = 3
+_APPLE_DOUBLE = "._"
+_PAUSES = (2.0, 10.0)
+"""Seconds before a fetch that broke is tried again."""
+_CONNECT_SECONDS, _READ_SECONDS = 30, 300
+_GONE, _DENIED = (404, 410), (401, 403)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +82,7 @@ def _list_part(part: str) -> list[str]:
         return [part]
     path = Path(part).expanduser()
     if path.is_dir():
-        found = sorted(str(tar) for tar in path.glob("*.tar"))
+        found = sorted(str(tar) for tar in path.glob("*.tar") if not tar.name.startswith(_APPLE_DOUBLE))
     elif path.exists():
         found = [str(path)]
     else:
@@ -94,14 +100,32 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "morphospace"
 
 
+def open_cache(cache: str) -> Path:
+    """The folder of the setting `data.cache`, "" for the user's own; made where it is missing.
+
+    Raises:
+        InputError: There can be no such folder, or nothing may be written there.
+    """
+    folder = Path(cache).expanduser() if cache else default_cache()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made ({error.strerror}). Set data.cache to a folder that can be written."
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: nothing may be written there. Set data.cache to a folder that can be written.")
+    return folder
+
+
 def fetch_tars(tars: Sequence[str], cache: Path, *, progress: Progress) -> list[Path]:
     """The tars as local files: those of URLs fetched into the cache, one after the other, whole or not at all.
 
-    What lies in the cache at the size that the server had announced is not asked for again. Any scheme of fsspec works
-    whose library is installed: https, hf, s3, gs.
+    What lies in the cache at its full size is not asked for again. Any scheme of fsspec works whose library is
+    installed: https, hf, s3, gs.
 
     Raises:
-        InputError: A tar cannot be fetched, or arrives at another size than was announced.
+        InputError: A tar is not there, not for everyone, cannot be fetched, or what comes is no whole tar.
     """
     local = []
     for i, tar in enumerate(tars):
@@ -132,34 +156,64 @@ def _is_whole(path: Path, note: Path) -> bool:
 
 def _download(url: str, path: Path) -> int:
     """Fetches the tar to the path and gives its size; a connection that breaks is tried again."""
-    for left in reversed(range(_N_ATTEMPTS)):
+    for pause in (*_PAUSES, None):
         try:
             return _download_once(url, path)
-        except FileNotFoundError as error:
-            raise InputError(f"{url}: the server has no such file; check the address.") from error
         except (ValueError, ImportError) as error:
             raise InputError(
                 f"{url}: cannot be fetched ({error}); use https, or install what its scheme asks for."
             ) from error
         except _connection_errors() as error:
-            if left == 0:
+            _refuse_missing(url, error)
+            if pause is None:
                 raise InputError(
-                    f"{url}: could not be fetched ({str(error) or type(error).__name__}). Check the connection and run "
-                    "it again: tars that are already there are kept."
+                    f"{url}: could not be fetched ({_tell_reason(error)}). Check the connection and run it again: tars "
+                    "that are already there are kept."
                 ) from error
+            time.sleep(pause)
     raise AssertionError
 
 
 def _connection_errors() -> tuple[type[BaseException], ...]:
-    """OSError, and where aiohttp is what fetches its own root, which is none."""
-    aiohttp: Any = sys.modules.get("aiohttp")
-    return (OSError, aiohttp.ClientError) if aiohttp else (OSError,)
+    """OSError, and the roots of what fetches (aiohttp for https, httpx for hf), which are none."""
+    roots = {"aiohttp": "ClientError", "httpx": "TransportError", "httpx2": "TransportError"}
+    return (OSError, *(getattr(sys.modules[name], root) for name, root in roots.items() if name in sys.modules))
+
+
+def _refuse_missing(url: str, error: BaseException) -> None:
+    """Raises InputError where trying again is of no use: the file is not there, or not for everyone."""
+    causes = list(_list_causes(error))
+    status = next((status for cause in causes if (status := _find_status(cause)) is not None), None)
+    if status in _GONE or (status is None and isinstance(causes[-1], FileNotFoundError)):
+        raise InputError(f"{url}: the server has no such file; check the address.") from error
+    if status in _DENIED or (status is None and isinstance(causes[-1], PermissionError)):
+        raise InputError(
+            f"{url}: there is no access{f' (status {status})' if status else ''}; log in to the server, for hf:// with "
+            "`hf auth login`, or download the tar yourself and give its path."
+        ) from error
+
+
+def _list_causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what it came from: fsspec calls every failure to ask for a file's size FileNotFoundError."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _find_status(error: BaseException) -> int | None:
+    """The status that a server answered with: aiohttp keeps it in the error, huggingface_hub in its response."""
+    status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _tell_reason(error: BaseException) -> str:
+    cause = list(_list_causes(error))[-1]
+    return " ".join(str(cause).split()) or type(cause).__name__
 
 
 def _download_once(url: str, path: Path) -> int:
-    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-
-    files, place = url_to_fs(url)
+    files, place = _open_remote(url)
     announced = files.info(place)["size"]
 
     def fetch(part: Path) -> None:
@@ -167,9 +221,47 @@ def _download_once(url: str, path: Path) -> int:
         size = part.stat().st_size
         if announced is not None and size != announced:
             raise OSError(f"{size:,} of {announced:,} bytes came")
+        _check_fetched(url, part)
 
     write_atomically(path, fetch)
     return path.stat().st_size
+
+
+def _open_remote(url: str) -> tuple[Any, str]:
+    """The file system of a URL and the place in it; a large tar may take its time, a silent server may not."""
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+    options: dict[str, Any] = {}
+    if url.partition("://")[0] in ("http", "https"):
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
+        options["client_kwargs"] = {"timeout": timeout}
+    files, place = url_to_fs(url, **options)
+    return files, str(place)
+
+
+def _check_fetched(url: str, part: Path) -> None:
+    """Raises InputError where what came is no tar from its first header to its end."""
+    try:
+        with _map_tar(part) as content:
+            for _ in _list_members(part, content):
+                pass
+    except InputError as error:
+        reason = str(error).removeprefix(f"{part}: ").partition(". ")[0]
+        raise InputError(
+            f"{url}: what came {reason}; nothing was kept. Open the address in a browser to see what it gives (some "
+            "servers answer with a page to log in), or ask its owner for a whole tar."
+        ) from error
+
+
+@contextlib.contextmanager
+def _map_tar(tar: Path) -> Iterator[mmap.mmap]:
+    with tar.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise InputError(f"{tar}: the file is empty (0 bytes). Fetch or write the tar again.")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            yield content
 
 
 def read_contents(tars: Sequence[Path], cache: Path, *, progress: Progress) -> pa.Table:
@@ -236,11 +328,8 @@ def _read_tar_contents(tar: Path, cache: Path) -> pa.Table:
 def _list_samples(tar: Path) -> pa.Table:
     import pyarrow as pa
 
-    with tar.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise InputError(f"{tar}: the file is empty (0 bytes). Fetch or write the tar again.")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            samples = list(_group_members(tar, content))
+    with _map_tar(tar) as content:
+        samples = list(_group_members(tar, content))
     names = sorted({name for _, _, texts in samples for name in texts})
     columns: dict[str, pa.Array] = {
         "key": pa.array([key for key, _, _ in samples], pa.string()),
@@ -252,12 +341,17 @@ def _list_samples(tar: Path) -> pa.Table:
 
 
 def _group_members(tar: Path, content: mmap.mmap) -> Iterator[tuple[str, Member, dict[str, str]]]:
-    """Key, image and texts of every sample that has an image."""
+    """Key, image and texts of every sample that has an image.
+
+    What macOS's tar puts before each file for the Finder, `._NAME`, is no sample and does not tear one apart.
+    """
     current = ""
     images: dict[str, Member] = {}
     texts: dict[str, str] = {}
     for member in _list_members(tar, content):
         key, extension = _split_name(member.name)
+        if member.name.rpartition("/")[2].startswith(_APPLE_DOUBLE):
+            continue
         if key != current:
             if images:
                 yield current, _choose_image(images), texts

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexer.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,11 +27,21 @@ _N_READERS = 4
 def measure_validation(material: Material, fabric: Fabric, measure: Measure) -> Mapping[str, float]:
     """Figures of the validation pictures as the towers see them now; every process must call it, each gets them.
 
-    The pictures are shared out over the processes, seen as at inference, and measured by process 0.
+    The pictures are shared out over the processes, seen as at inference, and measured by process 0. All see them with
+    the batch norm statistics of process 0, as the exported encoder will. Those that cannot be read are left out and
+    counted in the figure `n_unreadable`, which stands only where there are some.
     """
+    from training.gathering import share_buffers
+
+    share_buffers(material.towers.model)
     chosen = choose_measured(material.split.validation)
     vectors = _encode_shared(material, fabric, chosen)
-    found = dict(measure(vectors, material.dataset.records.take(chosen))) if fabric.is_global_zero else {}
+    readable = np.isfinite(vectors).all(axis=1)
+    found: dict[str, float] = {}
+    if fabric.is_global_zero and readable.any():
+        found.update(measure(vectors[readable], material.dataset.records.take(chosen[readable])))
+    if not readable.all():
+        found["n_unreadable"] = float((~readable).sum())
     figures: Mapping[str, float] = fabric.broadcast(found)
     return figures
 
@@ -57,14 +69,20 @@ def _encode_shared(
 
 
 def encode_positions(material: Material, positions: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n d"]:
-    """Unit vectors of pictures by their places in the dataset, seen as at inference."""
+    """Unit vectors of pictures by their places in the dataset, seen as at inference; nan where one cannot be read."""
     from indexer.preprocessing import resize_pixels
 
     preprocessing = material.towers.preprocessing
     side = preprocessing.size
 
+    unreadable: set[int] = set()
+
     def read(position: int) -> UInt8[np.ndarray, "s s 3"]:
-        pixels = material.dataset.read_image(position)
+        try:
+            pixels = material.dataset.read_image(position)
+        except InputError:
+            unreadable.add(position)
+            return np.zeros((side, side, 3), np.uint8)
         return pixels if pixels.shape[:2] == (side, side) else resize_pixels(pixels, preprocessing).transpose(1, 2, 0)
 
     vectors = []
@@ -72,4 +90,6 @@ def encode_positions(material: Material, positions: Int64[np.ndarray, " n"]) -> 
         for first in range(0, len(positions), _PER_PART):
             part = readers.map(read, positions[first : first + _PER_PART].tolist())
             vectors.append(material.towers.encode_pixels(np.stack(list(part))))
-    return np.concatenate(vectors)
+    found = np.concatenate(vectors)
+    found[np.isin(positions, list(unreadable))] = np.nan
+    return found

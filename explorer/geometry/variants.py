@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -204,10 +205,17 @@ def measure_direction(
         seen=_share(cells.steps, basis),
     )
 
+    warning = (
+        "; p asks whether the step is more orthogonal to the species than the rest of the variation inside them"
+        if math.isfinite(estimate.find_p(Side.LESS))
+        else ""
+    )
+
     def say(numbers: str) -> str:
         return (
             f"Of the step from {contrast.names[0]} to {contrast.names[1]} inside species this share lies in the {k} "
-            f"directions (of {d}) in which other species differ: {numbers}; a direction at random has {k / d:.2f}."
+            f"directions (of {d}) in which other species differ: {numbers}; a direction at random has "
+            f"{k / d:.2f}{warning}."
         )
 
     used = Used(n=len(rows), n_groups=len(cells.counts), left_out=int((~kept).sum()))

@@ -45,15 +45,18 @@ class MemoryDataset:
 
 @dataclass(kw_only=True, eq=False)
 class MemoryPairs:
-    """Noise pictures captioned by their number."""
+    """Noise pictures captioned by their number; reading those of `broken` fails."""
 
     name: str
     pixels: UInt8[np.ndarray, "n h w 3"]
+    broken: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def read_image(self, position: int) -> UInt8[np.ndarray, "h w 3"]:
+        if position in self.broken:
+            raise ImageError(f"pair {position}: is broken.")
         pixels: UInt8[np.ndarray, "h w 3"] = self.pixels[position]
         return pixels
 
@@ -75,8 +78,9 @@ def make_dataset(
     return MemoryDataset(name="memory", records=make_records(n), pixels=pixels, broken=broken)
 
 
-def make_pairs(n: int) -> MemoryPairs:
-    return MemoryPairs(name="pairs", pixels=np.random.default_rng(1).integers(0, 256, (n, SIDE, SIDE, 3), np.uint8))
+def make_pairs(n: int, *, broken: tuple[int, ...] = ()) -> MemoryPairs:
+    pixels = np.random.default_rng(1).integers(0, 256, (n, SIDE, SIDE, 3), np.uint8)
+    return MemoryPairs(name="pairs", pixels=pixels, broken=broken)
 
 
 def make_records(n: int) -> pa.Table:

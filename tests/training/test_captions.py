@@ -186,7 +186,8 @@ def test_trait_captions_put_adjectives_before_the_noun_and_phrases_after_it() ->
 
 
 def test_trait_captions_keep_the_proportions_that_worked() -> None:
-    said = Counter(column for caption in write_many(MAGPIE, TRAITS, 6000) for column, _ in caption.claims)
+    config = replace(TRAITS, bare_noun_share=0)
+    said = Counter(column for caption in write_many(MAGPIE, config, 6000) for column, _ in caption.claims)
     share = {column: number / 6000 for column, number in said.items()}
     assert share["organism"] == pytest.approx(0.76, abs=0.02)
     assert share["genus"] == pytest.approx(0.12, abs=0.02)
@@ -198,9 +199,23 @@ def test_trait_captions_keep_the_proportions_that_worked() -> None:
 
 def test_something_is_said_where_there_is_something_to_say() -> None:
     adult = replace(MAGPIE, traits={"lifeStage": ("adult",), "organism": ("bird",)})
-    assert set(count_texts(adult, TRAITS)) == {"an adult bird", "an adult Pica", "an adult black-billed magpie"}
+    config = replace(TRAITS, bare_noun_share=0)
+    assert set(count_texts(adult, config)) == {"an adult bird", "an adult Pica", "an adult black-billed magpie"}
     classed = replace(MAGPIE, traits={"organism": ("bird",)})
-    assert set(count_texts(classed, TRAITS)) == {"a bird", "Pica", "a black-billed magpie"}
+    assert set(count_texts(classed, config)) == {"a bird", "Pica", "a black-billed magpie"}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_noun_stands_alone_as_often_as_asked(share: float) -> None:
+    captions = write_many(MAGPIE, replace(TRAITS, bare_noun_share=share), 6000)
+    silent = 0.5 * 0.5 * 0.65
+    bare = np.mean([len(caption.claims) == 1 for caption in captions])
+    assert bare == pytest.approx(share * silent, abs=0.015)
+    assert ("a bird" in {caption.text for caption in captions}) == (share > 0)
+    nounless = replace(MAGPIE, traits={"sex": ("male",)})
+    assert set(count_texts(nounless, replace(TRAITS, bare_noun_share=share))) == {
+        *("a male Pica", "a male black-billed magpie"),
+    }
 
 
 def test_several_values_are_alternatives() -> None:

@@ -88,6 +88,7 @@ def test_a_run_lowers_the_loss_and_leaves_all_its_parts(
     assert heard.stages[-1] == "training 12/12"
     assert heard.losses[-1][0] == N_STEPS
     assert any(line.startswith("precision: fp32, because") for line in heard.lines)
+    assert "learning rate: 0.001, because it was asked for" in heard.lines
 
 
 def test_the_metrics_hold_a_line_per_report_and_per_measurement(whole_run: tuple[TrainingReport, Heard]) -> None:
@@ -157,38 +158,68 @@ def test_losses_between_two_lines_survive_a_stop(config: TrainingConfig, tmp_pat
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from training.engine import train_encoder
+import torch
 from training.run_folder import RunFolder
 from training.settings import read_config
-import torch
 
 true_save = torch.save
 
 def save_half(state, path):
     true_save(state, path)
-    if state["step"] == int(sys.argv[3]):
-        os.truncate(path, os.path.getsize(path) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
+    os.truncate(path, os.path.getsize(path) // 2)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 torch.save = save_half
-train_encoder(read_config(Path(sys.argv[1])), Path(sys.argv[2]))
+run = RunFolder(Path(sys.argv[1]))
+with run.claim(read_config(run.config)):
+    run.write_checkpoint(8, {**run.read_checkpoint(), "step": 8}, keep=2)
 """
+"""Writes the run's own state; a whole training in this program would take ten seconds of imports beside."""
 
 
 def test_kill_9_inside_the_writing_of_a_checkpoint_loses_the_steps_since_the_last_one_alone(
     whole_run: tuple[TrainingReport, Heard], config: TrainingConfig, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(whole_run[0].folder / "config.toml"), str(folder), "8"]
+    with pytest.raises(StoppedError):
+        train_encoder(config, folder, tell_loss=stop_at(8), measure=measure_length)
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": "."})
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert [path.name for path in RunFolder(folder).list_checkpoints()] == ["step-00000004.ckpt"]
     assert list((folder / "checkpoints").glob(".*.part"))
+    assert len(read_losses(folder)) == 8
     heard = Heard()
-    train_encoder(config, folder, **heard.options())
+    report = train_encoder(config, folder, measure=measure_length, **heard.options())
     assert "goes on after step 4 of 12, at the newest checkpoint" in heard.lines
     assert not list((folder / "checkpoints").glob(".*.part"))
     np.testing.assert_allclose(read_losses(folder), read_losses(whole_run[0].folder), atol=1e-5)
+    assert report.measures == pytest.approx(whole_run[0].measures, abs=1e-5)
+
+
+@pytest.mark.parametrize("step", [4, N_STEPS])
+def test_a_measurement_that_fails_loses_no_step_and_is_made_when_the_run_goes_on(
+    config: TrainingConfig, tmp_path: Path, step: int
+) -> None:
+    config = override_config(config, {"engine.measure_every": 4})
+    made: list[int] = []
+
+    def fail_once(vectors: Float[np.ndarray, "n d"], records: pa.Table) -> Mapping[str, float]:
+        made.append(len(made))
+        if len(made) == step // 4:
+            raise StoppedError
+        return measure_length(vectors, records)
+
+    with pytest.raises(StoppedError):
+        train_encoder(config, tmp_path / "run", measure=fail_once)
+    assert RunFolder(tmp_path / "run").list_checkpoints()[-1].stem == f"step-{step:08d}"
+    heard = Heard()
+    report = train_encoder(config, tmp_path / "run", measure=fail_once, **heard.options())
+    assert f"goes on after step {step} of 12, at the newest checkpoint" in heard.lines
+    lines = RunFolder(report.folder).read_metrics()
+    assert [line["step"] for line in lines if "measures" in line] == [4, 8, 12]
+    assert len(read_losses(report.folder)) == N_STEPS
+    assert report.measures["rows"] == 24
 
 
 def test_a_finished_run_says_so_and_is_left_alone(
@@ -223,6 +254,28 @@ def test_a_folder_that_is_no_run_is_refused(config: TrainingConfig, tmp_path: Pa
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(InputError, match="exists and is not a run; choose a new folder"):
         train_encoder(config, tmp_path)
+
+
+def test_what_a_run_leaves_that_was_killed_while_it_began_does_not_count(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".config.toml.k1ll3d.part").touch()
+    run = RunFolder(tmp_path)
+    run.check_config(config)
+    with run.claim(config):
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.toml"}
+
+
+def test_a_refused_run_gives_the_folder_free(config: TrainingConfig, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    with run.claim(config):
+        pass
+    other = override_config(config, {"seed": 3})
+    with pytest.raises(InputError, match="seed was 0, now 3"), run.claim(other):
+        pytest.fail("a run with other settings was claimed")
+    with run.claim(config):
+        assert read_config(run.config) == config
 
 
 def test_a_run_at_work_is_not_joined(config: TrainingConfig, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tests.training.tiny_towers import (
     write_bert,
 )
 from training.export import export_encoder
-from training.model_card import ModelCard, make_card
+from training.model_card import ModelCard, Pictures, count_pictures, make_card, write_card
 from training.settings import (
     CaptionConfig,
     DataConfig,
@@ -32,21 +32,23 @@ from training.settings import (
     ReplayConfig,
     SplitBy,
     TrainingConfig,
+    override_config,
     read_config,
 )
 from training.splits import Split
 from training.towers import Towers
 
-CARD = ModelCard(
-    name="Tiny",
-    config=TrainingConfig(),
+PICTURES = Pictures(
     n_training=900,
     n_validation=100,
+    n_measured=100,
     n_species=216,
+    n_unlearned=0,
+    n_with_traits=900,
+    unnamed="",
     licences={},
-    n_samples=128_000,
-    figures={},
 )
+CARD = ModelCard(name="Tiny", config=TrainingConfig(), pictures=PICTURES, n_samples=128_000, figures={})
 
 
 @pytest.fixture(scope="module")
@@ -203,23 +205,68 @@ def test_an_export_that_fails_leaves_the_former_one(tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
 
 
+def split_off(training: list[int], validation: list[int], by: SplitBy = SplitBy.OCCURRENCE) -> Split:
+    return Split(
+        training=np.array(training), validation=np.array(validation, dtype=int), by=by, share=0.2, seed=0, n_groups=5
+    )
+
+
+RECORDS = pa.table(
+    {
+        "occurrence_id": ["a", "b", None, "", "c"],
+        "species": ["Pica pica", "Pica pica", None, "Corvus corax", "Sitta carolinensis"],
+        "license": ["CC-BY", "CC0", "CC-BY", None, "CC0"],
+        "sex": ["male", "unknown", None, "female", "male"],
+    }
+)
+
+
 def test_a_card_counts_what_was_learned_from() -> None:
-    records = pa.table(
-        {
-            "species": ["Pica pica", "Pica pica", None, "Corvus corax", "Sitta carolinensis"],
-            "license": ["CC-BY", "CC0", "CC-BY", None, "CC0"],
-        }
+    split = split_off([0, 1, 2, 3], [4])
+    card = make_card("Crows", TrainingConfig(), records=RECORDS, split=split, n_samples=40, figures={"loss": 0.5})
+    assert card.pictures == Pictures(
+        n_training=4,
+        n_validation=1,
+        n_measured=1,
+        n_species=2,
+        n_unlearned=1,
+        n_with_traits=2,
+        unnamed="; 2 pictures name no occurrence and count as their own",
+        licences={"CC-BY": 2, "CC0": 1, "": 1},
     )
-    split = Split(
-        training=np.array([0, 1, 2, 3]), validation=np.array([4]), by=SplitBy.SPECIES, share=0.2, seed=0, n_groups=5
+    bare = count_pictures(RECORDS.select(["occurrence_id", "species"]), split, TrainingConfig())
+    assert (bare.licences, bare.n_with_traits) == ({}, 0)
+    silent = dataclasses.replace(TrainingConfig().captions, adjectives=(), nouns=(), phrases=())
+    assert count_pictures(RECORDS, split, TrainingConfig(captions=silent)).n_with_traits == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts", "said", "unsaid"),
+    [
+        ({}, {"unnamed": "; 2 have none"}, "the two share no occurrence; 2 have none.", "`small` had learned"),
+        ({}, {"n_validation": 0}, "were learned from, none kept back to measure on.", "the two share"),
+        ({}, {"n_validation": 50_000, "n_measured": 20_000}, "On 20,000 of the 50,000 pictures kept back", "On the"),
+        ({}, {"n_unlearned": 3}, "it learned, and of 3 species of which all pictures were kept back", "say nothing"),
+        ({"data.split_by": "species"}, {"n_unlearned": 3}, "the two share no species.", "The figures are"),
+        ({}, {"n_with_traits": 0}, "- No text of this training spoke of traits", "`small` had learned"),
+        ({"captions.trait_share": 0.0}, {}, "- No text of this training spoke of traits", "`small` had learned"),
+        ({"model.start": "runs/first"}, {}, "- What `runs/first` had learned before, and from", "it knows nothing"),
+        ({"model.start": "runs/first"}, {}, "this training taught it nothing of real organisms", "spoke of traits"),
+    ],
+)
+def test_the_card_says_no_more_than_is_known(
+    exported: tuple[Towers, Path], changes: dict[str, Any], facts: dict[str, Any], said: str, unsaid: str
+) -> None:
+    towers, folder = exported
+    card = dataclasses.replace(
+        CARD,
+        config=override_config(TrainingConfig(), changes),
+        pictures=dataclasses.replace(PICTURES, **facts),
+        figures={"auc/sex": 0.9},
     )
-    card = make_card("Crows", TrainingConfig(), records=records, split=split, n_samples=40, figures={"loss": 0.5})
-    assert (card.n_training, card.n_validation, card.n_species) == (4, 1, 2)
-    assert card.licences == {"CC-BY": 2, "CC0": 1, "": 1}
-    bare = make_card(
-        "Crows", TrainingConfig(), records=records.select(["species"]), split=split, n_samples=40, figures={}
-    )
-    assert bare.licences == {}
+    text = write_card(card, towers, folder)
+    assert said in text
+    assert unsaid not in text
 
 
 def test_the_card_says_what_the_run_was(exported: tuple[Towers, Path]) -> None:
@@ -252,7 +299,8 @@ def test_the_card_of_real_data_names_licences_figures_and_limits(tmp_path: Path)
         replay=ReplayConfig(source="general.csv", batch_size=64),
     )
     licences = {"CC-BY | 4.0": 500, "": 100, **{f"licence {i}": 20 for i in range(15)}}
-    card = dataclasses.replace(CARD, config=config, licences=licences, figures={"sex: AUC": 0.87654})
+    pictures = dataclasses.replace(PICTURES, licences=licences)
+    card = dataclasses.replace(CARD, config=config, pictures=pictures, figures={"sex: AUC": 0.87654})
     export_encoder(build_small(), tmp_path / "encoder", card)
     text = (tmp_path / "encoder" / "README.md").read_text()
     for said in (
@@ -262,7 +310,7 @@ def test_the_card_of_real_data_names_licences_figures_and_limits(tmp_path: Path)
         "| `replay.batch_size` | `64` | `10240` |",
         "| sex: AUC | 0.8765 |",
         "- In this training it saw no species but the 216 of its data.",
-        "- No text spoke of traits",
+        "- No text of this training spoke of traits",
         "- The figures are of new pictures of species it learned",
     ):
         assert said in text

@@ -11,7 +11,7 @@ import pytest
 
 from indexer.errors import InputError
 from tests.training.tiny_towers import KINDS, TEXTS, build_small, draw_batch, open_kind
-from training.settings import LossConfig, LossKind, ModelConfig, ReplayConfig, TrainingConfig
+from training.settings import DataConfig, LossConfig, LossKind, ModelConfig, ReplayConfig, TrainingConfig
 
 REPLAY = TrainingConfig(replay=ReplayConfig(source="general.csv"))
 PROJECTORS = {
@@ -113,7 +113,8 @@ def test_a_bias_that_is_there_learns_with_the_sigmoid_loss_alone(kind: LossKind,
     from training.learner import make_learner
 
     towers = open_kind("siglip", tmp_path)
-    learner = make_learner(towers, TrainingConfig(loss=LossConfig(kind=kind)))
+    config = TrainingConfig(loss=LossConfig(kind=kind), data=DataConfig(unique_species=False))
+    learner = make_learner(towers, config)
     is_used = kind is LossKind.SIGLIP
     assert towers.model.logit_bias.requires_grad == is_used
     features = learner(*draw_batch(towers))

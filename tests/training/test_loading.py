@@ -101,19 +101,84 @@ def test_another_seed_gives_other_views_and_texts() -> None:
     assert not torch.equal(one.codes, other.codes)
 
 
-def test_workers_give_the_same_batches_and_the_same_errors() -> None:
-    plan = [*_plan(20, 3), np.arange(18, 24)]
-    dataset, pairs = make_dataset(24, height=20, width=30, broken=(21,)), make_pairs(7)
+def test_workers_give_the_same_batches_substitutes_and_errors() -> None:
+    plan = [*_plan(20, 3), np.arange(18, 24), np.array([21, 21])]
+    dataset, pairs = make_dataset(24, height=20, width=30, broken=(3, 21)), make_pairs(7, broken=(2,))
     config = _configure(data__min_crop=0.8, replay__batch_size=2)
-    alone = load_batches(dataset, plan, config, square(), CodeLetters(), replay=pairs)
-    expected = list(itertools.islice(alone, 3))
-    with_worker = override_config(config, {"data.n_workers": 1})
-    batches = load_batches(dataset, plan, with_worker, square(), CodeLetters(), replay=pairs)
-    for batch in expected:
+    told: dict[int, list[str]] = {0: [], 1: []}
+    alone, batches = (
+        load_batches(
+            dataset,
+            plan,
+            override_config(config, {"data.n_workers": n}),
+            square(),
+            CodeLetters(),
+            replay=pairs,
+            announce=told[n].append,
+        )
+        for n in (0, 1)
+    )
+    global_state = torch.random.get_rng_state()
+    for batch in itertools.islice(alone, 4):
         _assert_same(next(batches), batch)
+    assert torch.equal(torch.random.get_rng_state(), global_state)
+    assert told[0] == told[1]
+    assert told[0][0].startswith("memory: 1 pictures could not be read so far, such as: p")
     for loader in (alone, batches):
-        with pytest.raises(InputError, match=r"^picture 21: is broken; fetch it again\.$"):
+        with pytest.raises(InputError, match=r"^memory: none of the 2 pictures .* picture 21: is broken; fetch it"):
             next(loader)
+
+
+def test_another_picture_of_the_batch_stands_in_for_one_that_cannot_be_read() -> None:
+    plan, config = [np.arange(6)] * 40, _configure(**STILL, captions__trait_share=0, replay__batch_size=4)
+    dataset, pairs = make_dataset(6, broken=(1, 4)), make_pairs(4, broken=(0,))
+    batches = list(load_batches(dataset, plan, config, square(), CodeLetters(), replay=pairs))
+    whole = _load(make_dataset(6), plan, config)
+    places = set()
+    for batch, unbroken in zip(batches, whole, strict=True):
+        squares = batch.pixels.permute(0, 2, 3, 1).numpy()
+        shown = [int(np.flatnonzero((dataset.pixels == one).all(axis=(1, 2, 3)))[0]) for one in squares]
+        assert [shown[i] for i in (0, 2, 3, 5)] == [0, 2, 3, 5]
+        assert {shown[1], shown[4]} <= {0, 2, 3, 5}
+        assert torch.equal(batch.lineage, unbroken.lineage[shown])
+        places.add((shown[1], shown[4]))
+        assert batch.replay_pixels is not None
+        assert batch.replay_codes is not None
+        for pixels, codes in zip(batch.replay_pixels.permute(0, 2, 3, 1).numpy(), batch.replay_codes, strict=True):
+            np.testing.assert_array_equal(pixels, pairs.pixels[int(chr(int(codes[0])))])
+    assert len(places) > 8
+    assert max(dataset.reads.count(1), dataset.reads.count(4)) == 1
+
+
+def test_substitutes_are_the_same_for_processes_and_after_a_restart() -> None:
+    plan, config = _plan(30, 6), _configure(data__min_crop=0.5)
+    broken = tuple(range(0, 30, 7))
+    whole = _load(make_dataset(30, broken=broken), plan, config)
+    halves = [_load(make_dataset(30, broken=broken), plan, config, process=i, n_processes=2) for i in (0, 1)]
+    rest = _load(make_dataset(30, broken=broken), plan[4:], config, first_step=4)
+    for batch, *parts in zip(whole, *halves, strict=True):
+        assert torch.equal(batch.pixels, torch.cat([part.pixels for part in parts]))
+        assert torch.equal(batch.codes, torch.cat([part.codes for part in parts]))
+    for one, other in zip(whole[4:], rest, strict=True):
+        _assert_same(one, other)
+
+
+def test_a_run_with_too_many_unreadable_pictures_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "N_JUDGED", 60)
+    few, many = make_dataset(30, broken=(4,)), make_dataset(30, broken=tuple(range(5)))
+    lines: list[str] = []
+    plan = [np.arange(30)] * 9
+    assert len(_load(few, plan, _configure())) == 9
+    loader = load_batches(many, plan, _configure(), square(), CodeLetters(), announce=lines.append)
+    next(loader)
+    with pytest.raises(
+        InputError, match=r"^memory: 10 of 60 pictures asked for could not be read.* at most 10%\. Mend"
+    ):
+        next(loader)
+    assert lines == [
+        "memory: 5 pictures could not be read so far, such as: picture 4: is broken; fetch it again; others of their "
+        "batches stand in for them"
+    ]
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
@@ -137,6 +202,13 @@ def test_the_replay_shows_every_pair_once_before_any_comes_again() -> None:
         assert sorted(seen[turn * 10 : turn * 10 + 10].tolist()) == list(range(10))
     assert seen[:10].tolist() != seen[10:20].tolist()
     assert sorted(order_replay(0, 25, 10, seed=3).tolist()[:10]) == list(range(10))
+
+
+def test_the_order_of_the_replay_is_drawn_once_a_turn() -> None:
+    loading._order_turn.cache_clear()
+    for step in range(10):
+        order_replay(step, 4, 20, seed=3)
+    assert loading._order_turn.cache_info().misses == 2
 
 
 def test_replay_pictures_come_with_their_own_captions() -> None:

@@ -47,13 +47,25 @@ def test_a_table_gives_files_beside_it(suffix: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(mean_colour(pairs.read_image(1)), (0, 0, 250), atol=4)
 
 
+def test_rows_without_a_file_or_a_caption_are_left_out_and_counted(tmp_path: Path) -> None:
+    files, captions = ["a.jpg", None, " ", "b.jpg", "c.jpg"], ["red", "lost", "lost too", None, "blue"]
+    pq.write_table(pa.table({"file": files, "caption": captions}), tmp_path / "x.parquet")
+    lines: list[str] = []
+    pairs = open_pairs(str(tmp_path / "x.parquet"), "", announce=lines.append)
+    assert [pairs.read_caption(i) for i in range(len(pairs))] == ["red", "blue"]
+    assert len(lines) == 1
+    assert lines[0].endswith("x.parquet: 3 rows lack the file or the caption and are left out")
+
+
 def test_what_is_wrong_with_a_source_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("image,caption\na.jpg,b\n", encoding="utf-8")
     (tmp_path / "none.csv").write_text("file,caption\na.jpg,\n", encoding="utf-8")
+    pq.write_table(pa.table({"file": ["a.jpg"], "caption": [["b", "c"]]}), tmp_path / "lists.parquet")
     write_tar(tmp_path / "x.tar", {"a": {"jpg": encode_jpeg((1, 1, 1)), "sci.txt": "Pica"}})
     faults = {
         "x.csv": r"x\.csv: has no column file; its columns are image, caption",
         "none.csv": r"none\.csv: holds no pair",
+        "lists.parquet": r"lists\.parquet: file and caption are string and list<.*>; both must be text",
         "x.tar": r"x\.tar: no image has a caption beside it",
         "gone.csv": r"replay\.source = '.*gone\.csv': there is no such file",
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from indexer.errors import InputError
 from tests.training.tiny_runs import make_config, write_species_tar
-from training.plans import Plan, plan_run, say_bytes
+from training.plans import Plan, draw_less, plan_run, say_bytes
 from training.settings import TrainingConfig, override_config
 
 
@@ -69,6 +70,34 @@ def test_slow_loading_decides_the_time_and_is_said(plan: Plan) -> None:
 def test_a_plan_refuses_what_the_run_would_refuse(config: TrainingConfig) -> None:
     with pytest.raises(InputError, match=r"engine.batch_size = 16: the training part holds 12 species"):
         plan_run(override_config(config, {"engine.batch_size": 16}))
+    with pytest.raises(InputError, match="exists and is not a run; choose a new folder"):
+        plan_run(config, out=Path(config.data.source).parent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_drawn", "share"),
+    [
+        ({}, 432, 0.0),
+        ({"engine.batch_size": 1000}, 1000, 0.0),
+        ({"synthetic.n_images": 400}, 360, 0.0),
+        ({"synthetic.n_images": 216}, 216, 0.0),
+        ({"data.split_by": "species"}, 960, 0.1),
+        ({"data.split_by": "species", "synthetic.n_images": 500}, 500, 0.1),
+    ],
+)
+def test_a_plan_draws_few_pictures_and_never_more_than_the_run(
+    changes: dict[str, Any], n_drawn: int, share: float
+) -> None:
+    drawn = draw_less(override_config(TrainingConfig(), changes))
+    assert (drawn.synthetic.n_images, drawn.data.validation_share) == (n_drawn, share)
+
+
+def test_real_data_are_planned_whole(config: TrainingConfig) -> None:
+    assert draw_less(config) == config
+
+
+def test_a_plan_tells_the_learning_rate_and_why(plan: Plan) -> None:
+    assert plan.describe().splitlines()[-1] == "learning rate: 0.001, because it was asked for"
 
 
 def test_bytes_are_said_as_a_person_says_them() -> None:

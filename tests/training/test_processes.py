@@ -15,18 +15,30 @@ import pytest
 
 from indexer.errors import InputError
 from tests.training.tiny_runs import make_config, write_pairs_tar, write_species_tar
+from tests.training.tiny_towers import write_kind
+from tests.training.train_several import measure_vectors
 from training.engine import train_encoder
+from training.material import open_material
 from training.processes import choose_machine
+from training.progress import keep_quiet
 from training.run_folder import RunFolder
 from training.settings import EngineConfig, TrainingConfig, describe_settings, override_config
+from training.validation import encode_positions
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "plain": {"captions.trait_share": 0.5, "captions.adjectives": ["sex"]},
     "siglip": {"loss.kind": "siglip"},
     "hierarchical": {"loss.kind": "hierarchical"},
-    "cached": {"engine.micro_batch": 2, "replay.batch_size": 8, "loss.kind": "multi_positive"},
+    "cached": {
+        "engine.micro_batch": 2,
+        "replay.batch_size": 8,
+        "loss.kind": "multi_positive",
+        "data.unique_species": False,
+    },
 }
 """What may go wrong when rows are gathered: rows, facts, claims and lineages, both streams, parts of a batch."""
+NORMS = "norms"
+"""A tower with batch norm, whose statistics each process takes from its own rows."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +48,11 @@ def configs(tiny_encoder: str, tmp_path_factory: pytest.TempPathFactory) -> dict
     source, pairs = write_species_tar(folder / "species.tar"), write_pairs_tar(folder / "pairs.tar")
     base = make_config(source, tiny_encoder, engine__n_samples=40, engine__checkpoint_every=3)
     configs = {name: override_config(base, changes) for name, changes in VARIANTS.items()}
-    return configs | {"cached": override_config(configs["cached"], {"replay.source": str(pairs)})}
+    resnet = {"model.start": f"local-dir:{write_kind('resnet', folder)}", "engine.batch_size": 4}
+    return configs | {
+        "cached": override_config(configs["cached"], {"replay.source": str(pairs)}),
+        NORMS: override_config(base, resnet),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +92,18 @@ def test_two_processes_give_the_losses_and_weights_of_one(
     ]
     for key, tensor in weights[0].items():
         np.testing.assert_allclose(tensor.float(), weights[1][key].float(), atol=2e-3, err_msg=key)
+
+
+def test_all_processes_measure_with_the_statistics_that_are_exported(
+    configs: dict[str, TrainingConfig], two_processes: Path
+) -> None:
+    run = RunFolder(two_processes / NORMS / "run")
+    config = override_config(configs[NORMS], {"model.start": str(run.path)})
+    exported = open_material(config, run=run.path, announce=print, progress=keep_quiet)
+    chosen = exported.split.validation
+    expected = measure_vectors(encode_positions(exported, chosen), exported.dataset.records.take(chosen))
+    measured = run.read_metrics()[-1]["measures"]
+    assert {name: measured[name] for name in expected} == pytest.approx(expected, abs=2e-3)
 
 
 def test_both_processes_keep_their_random_states(two_processes: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from itertools import islice
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from jaxtyping import Int64
 
 import training.sampling
 from indexer.errors import InputError
-from training.sampling import limit_weights, plan_batches, species_weights
+from training.sampling import limit_weights, number_taxa, plan_batches, species_weights
 from training.settings import DataConfig, Sampling
 
+RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 COUNTS = np.array([1, 2, 4, 8, 16, 64, 3, 3, 9, 25])
 SPECIES = np.random.default_rng(0).permutation(np.repeat(np.arange(10) * 7, COUNTS))
 EVERY = np.arange(len(SPECIES))
@@ -133,6 +135,35 @@ def test_pictures_of_unknown_species_are_species_of_their_own() -> None:
     species = np.array([-1, -1, -1, 4, 4])
     batches = np.stack(list(islice(plan_batches(species, np.arange(5), DataConfig(), 4, 0), 50)))
     assert all({0, 1, 2} < set(batch.tolist()) for batch in batches)
+
+
+def _make_records(*lineages: str) -> pa.Table:
+    """Records of lineages as "kingdom//class", empty where unnamed."""
+    rows = [[name or None for name in (lineage + "/" * 6).split("/")[:7]] for lineage in lineages]
+    return pa.table(
+        {rank: pa.array(cells, pa.string()) for rank, cells in zip(RANKS, zip(*rows, strict=True), strict=True)}
+    )
+
+
+def test_a_record_has_the_number_of_its_lowest_taxon() -> None:
+    pica, corvid = "Animalia/Chordata/Aves/Passeriformes/Corvidae/Pica", "Animalia/Chordata/Aves/Passeriformes/Corvidae"
+    records = _make_records(
+        f"{pica}/Pica pica", "//////Pica pica", pica, pica, corvid, "", " ", "Plantae/////Pica", corvid
+    )
+    first, same, genus, again, family, none, blank, homonym, kin = number_taxa(records).tolist()
+    assert first == same
+    assert genus == again
+    assert family == kin
+    assert none == blank == -1
+    assert len({first, genus, family, homonym, -1}) == 5
+
+
+def test_pictures_of_a_genus_alone_come_up_as_one_species_does() -> None:
+    records = _make_records(*["/////Pica/Pica pica"] * 5, *["/////Corvus/Corvus corax"] * 5, *["/////Vanessa"] * 90)
+    taxa = number_taxa(records)
+    config = DataConfig(sampling=Sampling.BALANCED, unique_species=False)
+    drawn = np.stack(list(islice(plan_batches(taxa, np.arange(100), config, 10, 0), 300)))
+    assert np.mean(drawn >= 10) == pytest.approx(1 / 3, abs=0.02)
 
 
 def test_long_passes_are_cut_and_keep_the_shares(monkeypatch: pytest.MonkeyPatch) -> None:

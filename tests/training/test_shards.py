@@ -16,7 +16,7 @@ from training.datasets import open_dataset
 from training.examples import Dataset
 from training.loading import load_batches
 from training.settings import TrainingConfig, override_config
-from training.shards import read_names, read_tag
+from training.shards import read_facts, read_names, read_tag
 
 MAGPIE = ("Animalia", "Chordata", "Aves", "Passeriformes", "Corvidae", "Pica", "pica")
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
@@ -127,6 +127,37 @@ def test_ranks_are_read_from_tags_whatever_is_missing() -> None:
     assert read_tag("kingdom Plantae family Poaceae") == {"kingdom": "Plantae", "family": "Poaceae"}
     assert read_tag("order Incertae sedis family Unknown genus Aus") == {"order": "Incertae sedis", "genus": "Aus"}
     assert read_tag("nothing of the kind") == {}
+
+
+def test_ranks_that_are_tagged_but_empty_are_left_out() -> None:
+    assert read_tag("kingdom Animalia phylum  class Aves order family Corvidae genus Pica species") == {
+        "kingdom": "Animalia",
+        "class": "Aves",
+        "family": "Corvidae",
+        "genus": "Pica",
+    }
+    assert read_tag("kingdom phylum class order family genus species") == {}
+    assert read_tag("family Classidae genus Speciesia species generica") == {
+        "family": "Classidae",
+        "genus": "Speciesia",
+        "species": "generica",
+    }
+
+
+@pytest.mark.parametrize("word", ["unknown", "nan", "None", "NULL", "na"])
+def test_words_for_a_missing_name_are_no_names(word: str) -> None:
+    assert read_tag(f"kingdom Animalia class {word} genus Pica species {word}") == {
+        "kingdom": "Animalia",
+        "genus": "Pica",
+    }
+    assert _species(taxontag__txt=f"genus Pica species {word}", sci__txt=f"a photo of Pica {word}.") == ("Pica", None)
+    full = read_names({"taxon.txt": f"a photo of Animalia {word.capitalize()} {' '.join(MAGPIE[2:])}."})
+    assert full.ranks == (MAGPIE[0], None, *MAGPIE[2:-1], "Pica pica")
+    told = {"sci.txt": "a photo of Pica pica.", "com.txt": f"a photo of {word}."}
+    assert read_names(told).vernacular is None
+    assert read_names({"sci_com.txt": f"a photo of Pica pica with common name {word}."}).vernacular is None
+    assert read_facts(json.dumps({"order": word, "sex": word, "genus": "Pica"})) == {"genus": "Pica"}
+    assert read_facts('{"order": NaN}') == {}
 
 
 def _species(**texts: str) -> tuple[str | None, str | None]:

@@ -12,9 +12,14 @@ from indexer.errors import InputError
 from tests.training.tiny_tars import encode_jpeg, serve_folder, write_tar
 from training import tars
 from training.progress import keep_quiet
-from training.tars import fetch_tars, list_tars, read_bytes, read_contents
+from training.tars import fetch_tars, list_tars, open_cache, read_bytes, read_contents
 
 RED, BLUE = encode_jpeg((250, 0, 0)), encode_jpeg((0, 0, 250))
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tars, "_PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -145,6 +150,78 @@ def test_an_address_without_a_tar_is_named(tmp_path: Path) -> None:
         fetch_tars([f"{server.url}/x.tar"], tmp_path / "cache", progress=keep_quiet)
     with pytest.raises(InputError, match=r"nosuch://host/x\.tar: cannot be fetched"):
         fetch_tars(["nosuch://host/x.tar"], tmp_path / "cache", progress=keep_quiet)
+
+
+@pytest.mark.parametrize(
+    ("status", "what"), [(404, "no such file"), (410, "no such file"), (403, "no access"), (401, "log in")]
+)
+def test_a_refusal_is_told_for_what_it_is_and_not_asked_again(
+    status: int, what: str, tar: Path, tmp_path: Path
+) -> None:
+    with serve_folder(tar.parent) as server:
+        server.statuses = [status] * 9
+        with pytest.raises(InputError, match=rf"shard-000\.tar: .*{what}"):
+            fetch_tars([f"{server.url}/shard-000.tar"], tmp_path / "cache", progress=keep_quiet)
+        assert len(server.gets) == 1
+
+
+def test_a_server_that_is_busy_is_asked_again(tar: Path, tmp_path: Path) -> None:
+    with serve_folder(tar.parent) as server:
+        server.statuses = [503, 500]
+        (local,) = fetch_tars([f"{server.url}/shard-000.tar"], tmp_path / "cache", progress=keep_quiet)
+        assert local.read_bytes() == tar.read_bytes()
+        server.statuses = [503] * 9
+        with pytest.raises(InputError, match=r"could not be fetched \(503.*\)\. Check .* run it again"):
+            fetch_tars([f"{server.url}/./shard-000.tar"], tmp_path / "cache", progress=keep_quiet)
+
+
+def test_a_large_tar_may_take_its_time_but_a_silent_server_may_not() -> None:
+    files, place = tars._open_remote("https://host/x.tar")
+    timeout = files.client_kwargs["timeout"]
+    assert (timeout.total, timeout.sock_connect, timeout.sock_read) == (None, 30, 300)
+    assert place == "https://host/x.tar"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"<html>Please log in</html>" * 99, "is not a tar"),
+        (b"", "the file is empty"),
+        (None, "is cut short at byte"),
+    ],
+)
+def test_what_is_no_whole_tar_is_not_kept(content: bytes | None, what: str, tar: Path, tmp_path: Path) -> None:
+    (tar.parent / "bad.tar").write_bytes(tar.read_bytes()[:-10_240] if content is None else content)
+    with (
+        serve_folder(tar.parent) as server,
+        pytest.raises(InputError, match=rf"/bad\.tar: what came.*{what}.*nothing was"),
+    ):
+        fetch_tars([f"{server.url}/bad.tar"], tmp_path / "cache", progress=keep_quiet)
+    assert [path.suffix for path in (tmp_path / "cache" / "tars").iterdir()] == [".lock"]
+
+
+def test_what_macos_puts_beside_files_is_passed_over(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name in ("._a.jpg", "a.jpg", "._a.sci.txt", "a.sci.txt", "f/._b.jpg", "f/b.jpg"):
+            content = b"\xff\x00Mac OS X" if "._" in name else b"content"
+            archive.addfile(_member(name, len(content)), io.BytesIO(content))
+    (tmp_path / "._x.tar").write_bytes(b"\xff\x00Mac OS X")
+    assert list_tars(str(tmp_path)) == [str(tmp_path / "x.tar")]
+    table = read_contents([tmp_path / "x.tar"], tmp_path / "cache", progress=keep_quiet)
+    assert table["key"].to_pylist() == ["a", "f/b"]
+    assert table["sci.txt"].to_pylist() == ["content", None]
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file.cache: cannot be made \(Not a directory\)\. Set data\.cache"):
+        open_cache(str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(tars, "default_cache", lambda: tmp_path / "own")
+    assert open_cache("") == tmp_path / "own"
+    assert (tmp_path / "own").is_dir()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(InputError, match=r"own: nothing may be written there\. Set data\.cache"):
+        open_cache("")
 
 
 def _member(name: str, size: int, *, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:

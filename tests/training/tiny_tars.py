@@ -66,11 +66,12 @@ def _encode(part: str | bytes) -> Any:
 
 @dataclass(kw_only=True)
 class TarServer:
-    """What was asked of the server, and after how many bytes it hangs up, once, in the middle of a file."""
+    """What was asked of the server, how often it hangs up in the middle of a file, and the statuses that it gives."""
 
     url: str
     gets: list[str] = field(default_factory=list)
     cuts: int = 0
+    statuses: list[int] = field(default_factory=list)
 
 
 @contextmanager
@@ -80,8 +81,17 @@ def serve_folder(folder: Path) -> Iterator[TarServer]:
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None: ...
 
+        def do_HEAD(self) -> None:
+            if told.statuses:
+                self.send_error(told.statuses[0])
+                return
+            super().do_HEAD()
+
         def do_GET(self) -> None:
             told.gets.append(self.path)
+            if told.statuses:
+                self.send_error(told.statuses.pop(0))
+                return
             if told.cuts:
                 told.cuts -= 1
                 content = (folder / self.path.lstrip("/")).read_bytes()

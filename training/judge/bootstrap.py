@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 N_DRAWS = 1000
 LEVEL = 0.95
 """Of the intervals: 95 %."""
+MIN_GROUPS = 5
+"""Occurrences from which on a figure gets an interval: of fewer, resamples are too much alike to tell its width."""
 BLOCK = 125
 """Draws that are computed at once."""
 
@@ -31,8 +33,8 @@ class Estimate:
 
     Attributes:
         value: on all pictures; nan where it cannot be computed.
-        low, high: ends of the 95 % interval; nan with fewer than two occurrences, but for a share of 0 or 1 (see
-            `widen_certainty`).
+        low, high: ends of the 95 % interval; nan with fewer than `MIN_GROUPS` occurrences, but for a share of 0 or 1
+            (see `widen_certainty`).
         draws: the figure in each resample, in the order of the `Resampling`.
         n_groups: occurrences that it rests on.
     """
@@ -100,11 +102,13 @@ class Resampling:
 def summarise_draws(value: float, draws: Float64[np.ndarray, " b"], *, n_groups: int) -> Estimate:
     """The estimate with the percentiles of its draws; draws that are nan are left out.
 
-    `n_groups` counts the occurrences that the figure rests on: one alone tells nothing of others.
+    `n_groups` counts the occurrences that the figure rests on; of fewer than `MIN_GROUPS` there is no interval.
     """
     finite = draws[np.isfinite(draws)]
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(finite, [tail, 100 - tail]) if len(finite) and n_groups > 1 else (np.nan, np.nan)
+    low, high = (
+        np.percentile(finite, [tail, 100 - tail]) if len(finite) and n_groups >= MIN_GROUPS else (np.nan, np.nan)
+    )
     return Estimate(value=value, low=float(low), high=float(high), draws=draws, n_groups=n_groups)
 
 
@@ -161,7 +165,7 @@ def estimate_class_mean(
     """The mean over classes of each class's mean share, as balanced accuracy is: every class counts the same.
 
     Pictures with nan, or with a negative class, do not count. A class that a resample does not hold is left out of its
-    mean. Looks and certainty are treated as in `estimate_mean`.
+    mean, and the draws are centred (see `centre_draws`). Looks and certainty are treated as in `estimate_mean`.
     """
     from scipy.sparse import csr_matrix
 
@@ -184,8 +188,23 @@ def estimate_class_mean(
         return balanced
 
     n_groups = len(np.unique(resampling.groups[counts.any(axis=1)]))
-    estimate = _estimate_looks(average, looks.shape[1], resampling, n_groups=n_groups)
+    estimate = centre_draws(_estimate_looks(average, looks.shape[1], resampling, n_groups=n_groups))
     return _widen_equal(estimate, looks[counts], most=1.0)
+
+
+def centre_draws(estimate: Estimate) -> Estimate:
+    """The estimate of a share with its draws moved so that their mean is its value, and the interval with them.
+
+    Where a mean over classes leaves out those that a draw does not hold, the draws are biased: an encoder that gives
+    one of 20 classes as its only answer gets 1/20, and 1/13 of the 13 classes of a resample.
+    """
+    finite = np.isfinite(estimate.draws)
+    if not finite.any():
+        return estimate
+    moved = estimate.draws + (estimate.value - estimate.draws[finite].mean())
+    centred = summarise_draws(estimate.value, moved, n_groups=estimate.n_groups)
+    low, high = (float(np.clip(end, 0, 1)) for end in (centred.low, centred.high))
+    return replace(centred, low=low, high=high)
 
 
 def _sum_groups(values: Float64[np.ndarray, " n"], resampling: Resampling) -> Float64[np.ndarray, " g"]:

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from training.judge.bootstrap import Estimate
+from training.judge.bootstrap import MIN_GROUPS, Estimate
 from training.judge.evaluation import Evaluation
 from training.judge.figures import Figure, Omission, Task, number_estimate
 
 EXPLANATIONS = {
     Task.ZERO_SHOT: (
         "The encoder chooses among the names of the taxa (or values) in this collection; it is shown no picture of "
-        "them. top-1: its first choice is right. top-5: one of its first five is. classes even: rare classes count "
-        "as much as common ones, as in balanced accuracy."
+        "them; a name stands in “a photo of ….”. top-1: its first choice is right. top-5: one of its first five is. "
+        "classes even: rare classes count as much as common ones, as in balanced accuracy."
     ),
     Task.HIERARCHY: (
         "Ranks off: how many ranks one has to climb from the right species until a taxon holds the encoder's answer "
@@ -44,7 +44,10 @@ EXPLANATIONS = {
         "over resampled names. One word is one question: by the luck of its direction even an untrained encoder may be "
         "far from chance with it."
     ),
-    Task.PROTOCOL: "After the BioCLIP 2 paper's protocol; departures are named in the protocol's module.",
+    Task.PROTOCOL: (
+        "After the published protocol; where it asks by name, in CLIP's 80 sentences as BioCLIP 2 does. Departures are "
+        "named in the protocol's module."
+    ),
 }
 
 
@@ -115,8 +118,10 @@ def format_table(comparison: Comparison, rows: Iterable[Row] | None = None, *, e
 
 def _explain_numbers(comparison: Comparison) -> str:
     text = (
-        "In brackets the 95 % interval over resampled occurrences; over species for a probe on other species. chance: "
-        "what guessing gets; an interval that holds it shows nothing. n: pictures (occurrences, where they are fewer)."
+        f"In brackets the 95 % interval over resampled {_name_resampled(comparison)}; – where there are fewer than "
+        f"{MIN_GROUPS}. chance: what random answers get; an interval that holds it shows nothing. Where classes are "
+        "uneven one answer for all may get more, but not with classes even or in balanced accuracy. "
+        f"n: pictures ({_name_groups(comparison)}, where they are fewer)."
     )
     if len(comparison.encoders) > 1:
         text += (
@@ -124,6 +129,20 @@ def _explain_numbers(comparison: Comparison) -> str:
             f"table of {len(comparison.rows)} rows, about one in twenty gets a * by luck."
         )
     return f"{text}\n"
+
+
+def _is_protocol(comparison: Comparison) -> bool:
+    return any(row.figures[0].task is Task.PROTOCOL for row in comparison.rows)
+
+
+def _name_groups(comparison: Comparison) -> str:
+    return "what is resampled" if _is_protocol(comparison) else "occurrences"
+
+
+def _name_resampled(comparison: Comparison) -> str:
+    if _is_protocol(comparison):
+        return "pictures, or the kinds, genera or questions that they are of"
+    return "occurrences; over species for a probe on other species"
 
 
 def _format_rows(comparison: Comparison, rows: Sequence[Row]) -> str:

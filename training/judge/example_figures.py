@@ -39,9 +39,9 @@ def name_after_examples(case: Case, question: Question, *, n_shots: int) -> Iter
     what = f"{n_shots} example{'s' if n_shots > 1 else ''}"
     n_classes, n_all = len(result.classes), len(question.names)
     if n_classes < n_all:
-        subject = "All" if n_classes < 2 else f"{n_all - n_classes:,} of {n_all:,}"
-        why = f"examples and a question take {n_shots + 1} occurrences, which {n_classes:,} classes have"
-        case.leave_out(f"{subject} classes of {question.label} when named after {what}", why)
+        subject = _say_missing(n_classes, n_all)
+        why = f"they have fewer than {n_shots + 1} occurrences, which examples and a picture to be named take"
+        case.leave_out(f"{subject} of {question.label} when named after {what}", _add_alone(why, n_classes))
     if n_classes < 2:
         return
     ask = Ask(
@@ -51,11 +51,18 @@ def name_after_examples(case: Case, question: Question, *, n_shots: int) -> Iter
         detail=what,
         chance=result.chance,
         n_classes=n_classes,
-        is_headline=question.rank is not None,
     )
     yield case.count_mean(ask, result.by_fold)
-    even = replace(ask, measure=EVEN, is_headline=question.rank is None)
+    even = replace(ask, measure=EVEN, is_headline=True)
     yield case.count_even(even, result.by_fold, question.labels)
+
+
+def _say_missing(n_classes: int, n_all: int) -> str:
+    return f"All {n_all:,} classes" if n_classes < 2 else f"{n_all - n_classes:,} of {n_all:,} classes"
+
+
+def _add_alone(why: str, n_classes: int) -> str:
+    return f"{why}, but for one, and two are needed" if n_classes == 1 else why
 
 
 def probe(case: Case, question: Question) -> Iterator[Figure]:
@@ -81,16 +88,17 @@ def _probe_apart(case: Case, question: Question, groups: Int64[np.ndarray, " n"]
     result = probe_labels(case.vectors, question.labels, groups, n_folds=settings.n_folds, seed=settings.seed)
     n_classes, n_all = len(result.classes), len(question.names)
     if n_classes < n_all:
-        subject = "All" if n_classes < 2 else f"{n_all - n_classes:,} of {n_all:,}"
-        why = f"{n_classes:,} classes are found in two {detail.removeprefix('other ')} or more"
-        case.leave_out(f"{subject} classes of {question.label} in the linear probe on {detail}", why)
+        subject = _say_missing(n_classes, n_all)
+        why = _add_alone(f"they are found in fewer than two {detail.removeprefix('other ')}", n_classes)
+        case.leave_out(f"{subject} of {question.label} in the linear probe on {detail}", why)
     if n_classes < 2:
         return
+    n_groups = len(np.unique(groups[np.isfinite(result.correct)]))
     ask = Ask(
         task=Task.PROBE,
         label=question.label,
         measure=BALANCED,
-        detail=f"on {detail}",
+        detail=f"on {detail}" if detail == OTHER_OCCURRENCES else f"on {detail} (of {n_groups:,})",
         chance=result.chance,
         n_classes=n_classes,
         is_headline=True,

@@ -1,8 +1,9 @@
 """Measures of rankings, one value per question, and what a random ranking gets.
 
-Ties are settled as an average over all orders of the tied answers (top-k, recall@k, precision@k), or by the precision
-at the end of the tie (average precision, as scikit-learn does), so that an encoder that gives the same vector for
-everything gets no more than chance.
+Ties are settled as an average over all orders of the tied answers (top-k, recall@k, precision@k, and what AP@k counts
+of a tie across the k-th), or by the precision at the end of the tie (average precision, as scikit-learn does). So the
+order in which answers are listed never matters, and an encoder that gives the same vector for everything gets no more
+than chance; at AP@k, where the end of the tie may lie beyond the k-th, nearly so.
 """
 
 from __future__ import annotations
@@ -43,15 +44,16 @@ def average_precision(
     Args:
         scores: higher is better.
         relevant: what should be found.
-        k: counts the first k alone, divided by the number of relevant ones or by k if that is less (AP@k).
+        k: counts the first k alone, divided by the number of relevant ones or by k if that is less (AP@k); of a tie
+            across the k-th the share that fits in.
     """
-    _, precision, hits = _rank(scores, relevant)
-    found = relevant.sum(axis=1)
+    ranking = _rank(scores, relevant)
+    found, counted = relevant.sum(axis=1), ranking.hits.astype(float)
     if k is not None:
-        hits = hits & (np.arange(hits.shape[1]) < k)
+        counted *= np.clip((k - ranking.starts) / (ranking.ends + 1 - ranking.starts), 0, 1)
         found = np.minimum(found, k)
-    precisions: Float64[np.ndarray, " q"] = np.full(len(hits), np.nan)
-    np.divide((precision * hits).sum(axis=1), found, out=precisions, where=found > 0)
+    precisions: Float64[np.ndarray, " q"] = np.full(len(counted), np.nan)
+    np.divide((ranking.precision * counted).sum(axis=1), found, out=precisions, where=found > 0)
     return precisions
 
 
@@ -59,31 +61,47 @@ def measure_precision_at_hits(
     scores: Float[np.ndarray, "q n"], relevant: Bool[np.ndarray, "q n"]
 ) -> Float64[np.ndarray, "q n"]:
     """For each relevant answer the share of relevant ones down to it; nan for the others. A row's mean is its AP."""
-    order, precision, hits = _rank(scores, relevant)
+    ranking = _rank(scores, relevant)
     result = np.full(scores.shape, np.nan)
-    np.put_along_axis(result, order, np.where(hits, precision, np.nan), axis=1)
+    np.put_along_axis(result, ranking.order, np.where(ranking.hits, ranking.precision, np.nan), axis=1)
     return result
 
 
-def _rank(
-    scores: Float[np.ndarray, "q n"], relevant: Bool[np.ndarray, "q n"]
-) -> tuple[Int64[np.ndarray, "q n"], Float64[np.ndarray, "q n"], Bool[np.ndarray, "q n"]]:
-    """Answers best first, the precision down to each (to the last of its tie), and whether each is relevant."""
+@dataclass(frozen=True, kw_only=True)
+class _Ranking:
+    """Answers, best first.
+
+    Attributes:
+        order: their places before they were ranked.
+        hits: whether each is relevant.
+        starts, ends: places of the first and of the last that score as each does.
+        precision: share of relevant ones down to the last of its tie.
+    """
+
+    order: Int64[np.ndarray, "q n"]
+    hits: Bool[np.ndarray, "q n"]
+    starts: Int64[np.ndarray, "q n"]
+    ends: Int64[np.ndarray, "q n"]
+    precision: Float64[np.ndarray, "q n"]
+
+
+def _rank(scores: Float[np.ndarray, "q n"], relevant: Bool[np.ndarray, "q n"]) -> _Ranking:
     order = np.argsort(-scores, axis=1, kind="stable")
     hits = np.take_along_axis(relevant, order, axis=1)
-    ends = _ends_of_ties(np.take_along_axis(scores, order, axis=1))
+    starts, ends = _bound_ties(np.take_along_axis(scores, order, axis=1))
     precision = np.take_along_axis(np.cumsum(hits, axis=1), ends, axis=1) / (ends + 1)
-    return order, precision, hits
+    return _Ranking(order=order, hits=hits, starts=starts, ends=ends, precision=precision)
 
 
-def _ends_of_ties(scores: Float[np.ndarray, "q n"]) -> Int64[np.ndarray, "q n"]:
-    """Of falling scores, the place of the last that equals each."""
+def _bound_ties(scores: Float[np.ndarray, "q n"]) -> tuple[Int64[np.ndarray, "q n"], Int64[np.ndarray, "q n"]]:
+    """Of falling scores, the places of the first and of the last that equal each."""
     n = scores.shape[1]
-    is_last = np.ones(scores.shape, bool)
-    is_last[:, :-1] = scores[:, 1:] != scores[:, :-1]
-    places = np.where(is_last, np.arange(n), n)
-    ends: Int64[np.ndarray, "q n"] = np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
-    return ends
+    changes = scores[:, 1:] != scores[:, :-1]
+    edge = np.ones((len(scores), 1), bool)
+    starts = np.maximum.accumulate(np.where(np.hstack([edge, changes]), np.arange(n), 0), axis=1)
+    last = np.where(np.hstack([changes, edge]), np.arange(n), n)
+    ends = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+    return starts, ends
 
 
 def measure_recall(

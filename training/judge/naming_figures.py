@@ -134,7 +134,7 @@ def _count_names(
             detail=detail,
             chance=k / n_classes,
             n_classes=n_classes,
-            is_headline=is_best and measure == TOP_1,
+            is_headline=is_best and measure == EVEN,
         )
 
     right = measure_top_k(scores, labels, 1)

@@ -41,7 +41,7 @@ def draw_comparison(comparison: Comparison, file: Path) -> None:
     names = [comparison.encoders[int(label)] if label.isdigit() else label for label in labels]
     picture.legend(handles, names, loc="outside upper center", ncols=min(4, len(handles)), frameon=False)
     picture.supxlabel(
-        f"on {comparison.on}; bars: 95 % intervals over resampled occurrences", fontsize=9, color=CHANCE_COLOUR
+        f"on {comparison.on}; bars: 95 % intervals, where enough is there to resample", fontsize=9, color=CHANCE_COLOUR
     )
     picture.savefig(file, format="png", dpi=150)
 

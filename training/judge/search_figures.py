@@ -15,11 +15,15 @@ from training.judge.naming_figures import FORMS, SpeciesNames
 from training.judge.retrieval import MAP, search_by_names, search_by_picture, search_by_word
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float64, Int64
+    from jaxtyping import Bool, Float32, Float64, Int64
 
     from training.judge.case import Case
     from training.judge.collection import Question
     from training.judge.figures import Figure
+
+
+MAX_WORDS = 5
+"""Values of a column whose words the short table shows one by one."""
 
 
 def ask_by_picture(case: Case, question: Question) -> Iterator[Figure]:
@@ -65,8 +69,13 @@ def ask_by_name(case: Case, question: Question) -> Iterator[Figure]:
     if question.rank == len(RANKS) - 1:
         species = SpeciesNames.of(case, question)
         names, detail = [str(name) for name in species.forms[species.best]], FORMS[species.best]
-    result = search_by_names(case.encode_names(names), case.vectors, question.labels)
-    by_name = Resampling(np.arange(len(names)), n_draws=case.settings.n_draws, seed=case.settings.seed)
+    yield from _ask_all(case, question, case.encode_names(names), detail=detail)
+
+
+def _ask_all(case: Case, question: Question, texts: Float32[np.ndarray, "c d"], *, detail: str) -> Iterator[Figure]:
+    """The means over the texts of all classes."""
+    result = search_by_names(texts, case.vectors, question.labels)
+    by_name = Resampling(np.arange(len(texts)), n_draws=case.settings.n_draws, seed=case.settings.seed)
     for measure, values in result.values.items():
         ask = Ask(
             task=Task.TEXT_SEARCH,
@@ -74,7 +83,7 @@ def ask_by_name(case: Case, question: Question) -> Iterator[Figure]:
             measure=measure,
             detail=detail,
             chance=result.chance[measure],
-            n_classes=len(names),
+            n_classes=len(texts),
             is_headline=measure == MAP,
         )
         if measure == MAP:
@@ -84,8 +93,14 @@ def ask_by_name(case: Case, question: Question) -> Iterator[Figure]:
 
 
 def ask_by_value(case: Case, question: Question) -> Iterator[Figure]:
-    """Search by the word of each value of a column, one by one, among the pictures that have a value."""
+    """Search by the word of each value of a column, one by one, among the pictures that have a value.
+
+    Of more than `MAX_WORDS` values the headline is the mean over them.
+    """
     texts = case.encode_values(question)
+    are_many = len(question.names) > MAX_WORDS
+    if are_many:
+        yield from _ask_all(case, question, texts, detail="each of its words")
     among = question.labels >= 0
     for place, value in enumerate(question.names):
         result = search_by_word(texts[place], case.vectors, question.labels == place, among, case.resampling)
@@ -97,6 +112,6 @@ def ask_by_value(case: Case, question: Question) -> Iterator[Figure]:
                 detail=f"“{value}”",
                 chance=result.chance[measure],
                 n_classes=1,
-                is_headline=measure == MAP,
+                is_headline=measure == MAP and not are_many,
             )
             yield case.answer(ask, estimate, np.where(among, 0.0, np.nan))

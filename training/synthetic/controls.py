@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
+from indexer.encoders import build_network
 from training.progress import Progress, keep_quiet
+from training.settings import SMALL, SmallConfig
 from training.synthetic.ecology import BodyPlan
-from training.synthetic.individuals import draw_individual
-from training.synthetic.traits import Traits
+from training.towers import SMALL_MEAN, SMALL_STD, configure_small
 
 if TYPE_CHECKING:
     import torch
 
+    from training.synthetic.individuals import Individual
     from training.synthetic.phylogeny import Species
-    from training.synthetic.pictures import PictureSet, Sitter
+    from training.synthetic.pictures import PictureSet
 
 N_GENERA_PER_FAMILY = 3
 PLANS = tuple(BodyPlan)
-MEAN, STD = 0.5, 0.25
-"""Of pixels scaled to 0-1, as the encoder takes them."""
 ENCODE_BATCH = 256
 
 
@@ -38,7 +38,7 @@ class ControlSettings:
     """The tower of the bundled encoder and a short training.
 
     Attributes:
-        width: Channels of the first stage of open_clip's ModifiedResNet, one block a stage.
+        width: Channels of the first stage of the architecture "small".
         n_samples: Pictures shown.
         max_shift: Pixels by which a picture is moved at random.
     """
@@ -72,24 +72,29 @@ class Supervision:
         return sum(self.by_plan.values()) / len(self.by_plan)
 
 
-def describe_numerically(traits: Traits) -> Float64[np.ndarray, " t"]:
-    """Every number among the traits, those of the coat's colours too; what is only named (the pattern) is left out.
+def describe_individuals(individuals: Sequence[Individual]) -> Float32[np.ndarray, "n d"]:
+    """Unit vectors of all that shaped each organism: its own traits and its state. What an encoder could know at best.
 
-    The length differs between body plans.
+    Numbers are standardised within a body plan, for a probe that weighs all dimensions alike would see little but hues
+    in degrees; words stand as 0 and 1, hues are points on a circle.
     """
-    return np.array(list(_list_numbers(traits)), dtype=np.float64)
-
-
-def describe_sitters(sitters: Sequence[Sitter]) -> Float32[np.ndarray, "n t"]:
-    """The true traits of the individuals of a picture set, as vectors of one length, filled up with zeros."""
     rows = [
-        describe_numerically(draw_individual(sitter.species, np.random.default_rng(sitter.key)).traits)
-        for sitter in sitters
+        dict((*_flatten(one.traits, one.species.plan), *_flatten(one.state, one.species.plan))) for one in individuals
     ]
-    vectors = np.zeros((len(rows), max(map(len, rows))), dtype=np.float32)
-    for vector, row in zip(vectors, rows, strict=True):
-        vector[: len(row)] = row
-    return vectors
+    names = sorted({name for row in rows for name in row})
+    blocks = []
+    for plan in PLANS:
+        own = [name for name in names if name.startswith(plan)]
+        is_own = np.array([one.species.plan is plan for one in individuals])
+        if is_own.any():
+            table = np.array([[row.get(name, 0.0) for name in own] for row in rows])
+            centred = (table - table[is_own].mean(axis=0)) / np.maximum(table[is_own].std(axis=0), 1e-9)
+            # One more dimension, as long as all traits, keeps the body plans apart.
+            wide = np.column_stack([centred, np.full(len(rows), len(own) ** 0.5)])
+            blocks.append(np.where(is_own[:, None], wide, 0.0))
+    stacked = np.hstack(blocks)
+    unit: Float32[np.ndarray, "n d"] = (stacked / np.linalg.norm(stacked, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def project_pixels(pixels: UInt8[np.ndarray, "n s s 3"], *, n_components: int) -> Float32[np.ndarray, "n d"]:
@@ -157,24 +162,28 @@ def list_targets(numbers: Int64[np.ndarray, " n"], species: Sequence[Species]) -
     return targets
 
 
-def _list_numbers(part: Any) -> Iterator[float]:
-    for field in dataclasses.fields(part):
-        value = getattr(part, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _list_numbers(value)
-        elif isinstance(value, bool | int | float):
-            yield float(value)
+def _flatten(value: object, name: str) -> Iterator[tuple[str, float]]:
+    """Every number below a dataclass, by its path; a word is a path of its own."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _flatten(getattr(value, field.name), f"{name}.{field.name}")
+    elif isinstance(value, str):
+        yield f"{name}={value}", 1.0
+    elif name.endswith(".hue") and isinstance(value, float):
+        yield f"{name}.x", float(np.cos(np.radians(value)))
+        yield f"{name}.y", float(np.sin(np.radians(value)))
+    elif isinstance(value, int | float):
+        yield name, float(value)
 
 
 def _build_tower(settings: ControlSettings, *, side: int, dimension: int) -> Any:
+    """The image tower of the architecture "small" with random weights."""
     import torch
-    from open_clip.modified_resnet import ModifiedResNet
 
+    small = SmallConfig(image_side=side, image_width=settings.width, dimension=dimension, text_width=32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        tower = ModifiedResNet(
-            [1, 1, 1, 1], output_dim=dimension, heads=settings.width, image_size=side, width=settings.width
-        )
+        tower = build_network(configure_small(small, n_codes=small.vocabulary_size), where=SMALL).visual
     return tower.to(memory_format=torch.channels_last)
 
 
@@ -224,7 +233,7 @@ def _move(
 def _prepare(pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[torch.Tensor, "n 3 s s"]:
     import torch
 
-    scaled = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+    scaled = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - SMALL_MEAN) / SMALL_STD
     return scaled.contiguous(memory_format=torch.channels_last)
 
 

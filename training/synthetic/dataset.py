@@ -21,12 +21,19 @@ from training.synthetic.phylogeny import Species, grow_tree
 from training.synthetic.pictures import PictureSet, Sitter, Stream, draw_set, list_sitters
 from training.synthetic.states import State
 from training.synthetic.words import COLUMNS, describe_individual
+from training.tars import open_cache
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from jaxtyping import UInt8
 
     from training.settings import TrainingConfig
+
+DRAWING = (
+    *("drawing/*.py", "ecology.py", "individuals.py", "names.py", "phylogeny.py", "pictures.py", "scene.py"),
+    *("states.py", "traits.py"),
+)
+"""Source files of this package that pictures and tree depend on."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,19 +61,19 @@ class SyntheticDataset:
 def draw_dataset(config: TrainingConfig, *, side: int, progress: Progress = keep_quiet) -> SyntheticDataset:
     """The training pictures of these settings, `side` x `side` pixels.
 
-    Pictures depend on the seeds and on their place alone, so that fewer are the first of more. Where `data.cache` names
-    a folder they are kept there, under a name made of the settings and of this package's sources, and drawn once.
+    Pictures depend on the seeds and on their place alone, so that fewer are the first of more. They are drawn once and
+    kept in the folder of `data.cache`, under a name made of all that they depend on.
+
+    Raises:
+        InputError: The folder cannot be made.
     """
     tree = grow_tree(config.synthetic.tree_seed)
     seen = [species for species in tree if not species.held_out]
     sitters = list_sitters(seen, config.synthetic.n_images, seed=config.seed, stream=Stream.TRAINING)
     draw = functools.partial(draw_set, side=side, n_processes=_count_cores(), progress=progress)
-    if config.data.cache:
-        key = f"{config.synthetic.tree_seed}-{config.seed}-{side}-{hash_sources()[:16]}"
-        kept = _KeptPictures(folder=Path(config.data.cache).expanduser(), key=key)
-        pictures = kept.draw(sitters, functools.partial(draw, stage="drawing"))
-    else:
-        pictures = draw(sitters)
+    key = f"{config.synthetic.tree_seed}-{config.seed}-{side}-{hash_sources()[:16]}"
+    kept = _KeptPictures(folder=open_cache(config.data.cache), key=key)
+    pictures = kept.draw(sitters, functools.partial(draw, stage="drawing"))
     return SyntheticDataset(
         name=f"synthetic tree {config.synthetic.tree_seed}",
         records=list_records(pictures, tree, prefix=f"synthetic-{config.synthetic.tree_seed}-{config.seed}"),
@@ -92,10 +99,10 @@ def list_records(pictures: PictureSet, tree: Sequence[Species], *, prefix: str) 
 
 @functools.cache
 def hash_sources() -> str:
-    """SHA-256 of every source file of this package, in hex: another drawing gives other pictures."""
+    """SHA-256 of the source files that pictures and tree depend on, in hex: another drawing gives other pictures."""
     folder = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(path for pattern in DRAWING for path in folder.glob(pattern)):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -123,7 +130,6 @@ class _KeptPictures:
         """The pictures of the sitters: those that are kept, and where they are too few all, drawn and kept."""
         from filelock import FileLock
 
-        self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / f"pictures-{self.key}.lock"):
             if self._count() < len(sitters):
                 self._write(draw(sitters))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +23,7 @@ from training.judge.bootstrap import Resampling, estimate_mean, widen_certainty
 from training.judge.metrics import average_precision, expect_average_precision, measure_top_k
 from training.progress import Progress, keep_quiet
 from training.settings import TextType
+from training.synthetic.controls import describe_individuals
 from training.synthetic.dataset import hash_sources
 from training.synthetic.ecology import BodyPlan
 from training.synthetic.individuals import draw_individual
@@ -159,7 +160,7 @@ def draw_trial(
             progress=progress or keep_quiet,
             stage=f"drawing {'unseen' if held_out else 'seen'} species",
         )
-        kept = folder and folder / f"trial-{tree_seed}-{side}-{int(held_out)}-{hash_sources()[:16]}"
+        kept = folder and folder / f"trial-{tree_seed}-{side}-{int(held_out)}-{len(sitters)}-{hash_sources()[:16]}"
         parts.append(_keep_pictures(kept, draw) if kept else draw())
     return Trial(species=species, seen=parts[0], unseen=parts[1])
 
@@ -353,44 +354,9 @@ def find_answers(trial: Trial, query: Query) -> Bool[np.ndarray, " n"]:
 
 
 def describe_truth(trial: Trial) -> Vectors:
-    """Unit vectors of all that shaped each organism: its own traits and its state. What an encoder could know at best.
-
-    Numbers are standardised within a body plan and words stand as 0 and 1; hues are points on a circle.
-    """
-    individuals = [
-        draw_individual(sitter.species, np.random.default_rng(sitter.key))
-        for held_out in (False, True)
-        for sitter in _list_sitters(trial.species, held_out=held_out)
-    ]
-    rows = [
-        dict((*_flatten(one.traits, one.species.plan), *_flatten(one.state, one.species.plan))) for one in individuals
-    ]
-    names = sorted({name for row in rows for name in row})
-    blocks = []
-    for plan in BodyPlan:
-        own = [name for name in names if name.startswith(plan)]
-        is_own = np.array([one.species.plan is plan for one in individuals])
-        table = np.array([[row.get(name, 0.0) for name in own] for row in rows])
-        centred = (table - table[is_own].mean(axis=0)) / np.maximum(table[is_own].std(axis=0), 1e-9)
-        # One more dimension, as long as all traits, keeps the body plans apart.
-        blocks.append(np.where(is_own[:, None], np.column_stack([centred, np.full(len(rows), len(own) ** 0.5)]), 0.0))
-    centred = np.hstack(blocks)
-    unit: Vectors = (centred / np.linalg.norm(centred, axis=1, keepdims=True)).astype(np.float32)
-    return unit
-
-
-def _flatten(value: object, name: str) -> Iterator[tuple[str, float]]:
-    """Every number below a dataclass, by its path; a word is a path of its own."""
-    if dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from _flatten(getattr(value, field.name), f"{name}.{field.name}")
-    elif isinstance(value, str):
-        yield f"{name}={value}", 1.0
-    elif name.endswith(".hue") and isinstance(value, float):
-        yield f"{name}.x", float(np.cos(np.radians(value)))
-        yield f"{name}.y", float(np.sin(np.radians(value)))
-    elif isinstance(value, int | float):
-        yield name, float(value)
+    """Unit vectors of the organisms themselves (see `describe_individuals`), those of seen species first."""
+    sitters = [one for held_out in (False, True) for one in _list_sitters(trial.species, held_out=held_out)]
+    return describe_individuals([draw_individual(one.species, np.random.default_rng(one.key)) for one in sitters])
 
 
 def _score(name: str, estimate: Estimate, chance: float, n: int) -> Score:

@@ -78,6 +78,9 @@ def test_a_step_outside_the_span_is_told_from_the_rest_of_the_variation() -> Non
     assert found.statistic == "direction4_share"
     assert found.p == pytest.approx(0.01)
     assert found.null_low < 4 / 12 < found.null_high
+    assert found.reading.endswith(
+        "0.33; p asks whether the step is more orthogonal to the species than the rest of the variation inside them."
+    )
 
 
 def test_a_probe_reads_the_states_of_genera_it_never_saw() -> None:

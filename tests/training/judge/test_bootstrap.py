@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
 
-from training.judge.bootstrap import Resampling, estimate_class_mean, estimate_mean
+from training.judge.bootstrap import (
+    MIN_GROUPS,
+    Estimate,
+    Resampling,
+    estimate_class_mean,
+    estimate_mean,
+    widen_certainty,
+)
 
 
 def test_the_mean_of_independent_values_gets_the_interval_of_normal_theory() -> None:
@@ -43,10 +53,20 @@ def test_balanced_draws_are_those_of_a_plain_loop_and_leave_out_classes_that_are
     resampling = Resampling(groups, n_draws=30)
     estimate = estimate_class_mean(values, classes, resampling)
     assert estimate.value == pytest.approx(np.mean([values[classes == name].mean() for name in range(3)]))
-    for draw, own in zip(estimate.draws, np.concatenate(list(resampling.blocks())).astype(int), strict=True):
+    plain = []
+    for own in np.concatenate(list(resampling.blocks())).astype(int):
         rows = np.repeat(np.arange(12), own[resampling.groups])
         means = [values[rows[classes[rows] == name]].mean() for name in range(3) if (classes[rows] == name).any()]
-        assert draw == pytest.approx(np.mean(means))
+        plain.append(np.mean(means))
+    np.testing.assert_allclose(estimate.draws, np.array(plain) - np.mean(plain) + estimate.value)
+
+
+def test_one_answer_for_all_gets_chance_within_its_interval_though_resamples_lack_classes() -> None:
+    classes = np.repeat(np.arange(20), [3, *[1] * 19])
+    right = (classes == 0).astype(float)
+    estimate = estimate_class_mean(right, classes, Resampling(np.arange(22)))
+    assert estimate.value == pytest.approx(1 / 20)
+    assert 0 <= estimate.low < 1 / 20 < estimate.high < 0.1
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -65,7 +85,7 @@ def test_several_looks_at_each_picture_are_resampled_too() -> None:
     assert estimate_mean(looks.mean(axis=1), resampling).high == pytest.approx(looks.mean())
     assert estimate.draws.std() == pytest.approx(looks[0].std() / np.sqrt(5), rel=0.1)
     even = estimate_class_mean(looks, np.arange(60) % 3, resampling)
-    np.testing.assert_allclose(even.draws, estimate.draws)
+    np.testing.assert_allclose(even.draws - even.draws.mean(), estimate.draws - estimate.draws.mean(), atol=1e-12)
 
 
 def test_a_paired_difference_is_sharper_than_two_intervals() -> None:
@@ -85,3 +105,34 @@ def test_what_cannot_be_computed_is_nan() -> None:
     alone = estimate_mean(np.array([0.2, 0.4]), Resampling(np.zeros(2)))
     assert alone.value == pytest.approx(0.3)
     assert np.isnan([alone.low, alone.high]).all()
+
+
+def even_by_place(values: Any, resampling: Resampling) -> Estimate:
+    return estimate_class_mean(values, np.arange(len(values)), resampling)
+
+
+@pytest.mark.parametrize("estimate", [estimate_mean, even_by_place])
+def test_an_interval_takes_enough_occurrences_that_count(estimate: Callable[[Any, Resampling], Estimate]) -> None:
+    values, resampling = np.linspace(0.1, 0.9, 9), Resampling(np.arange(9))
+    values[MIN_GROUPS:] = np.nan
+    enough = estimate(values, resampling)
+    assert enough.n_groups == MIN_GROUPS
+    assert enough.low < enough.value < enough.high
+    values[MIN_GROUPS - 1] = np.nan
+    few = estimate(values, resampling)
+    assert few.n_groups == MIN_GROUPS - 1
+    assert np.isnan([few.low, few.high]).all()
+    for difference in (few.minus(enough), enough.minus(few)):
+        assert np.isfinite(difference.value)
+        assert np.isnan([difference.low, difference.high]).all()
+
+
+def test_only_a_share_at_the_end_of_its_range_is_widened() -> None:
+    resampling = Resampling(np.arange(20))
+    within = estimate_mean(np.full(20, 0.5), resampling)
+    assert (within.low, within.high) == (0.5, 0.5)
+    ranks = estimate_mean(np.full(20, 7.0), resampling, most=7)
+    assert (ranks.low, ranks.high) == pytest.approx((7 * 0.025 ** (1 / 20), 7))
+    one_rank = estimate_mean(np.ones(20), resampling, most=7)
+    assert (one_rank.low, one_rank.high) == (1, 1)
+    assert widen_certainty(within, n_trials=20) is within

@@ -49,6 +49,24 @@ def test_average_precision_at_k_counts_the_first_k_alone() -> None:
     assert average_precision(scores, relevant, k=2)[0] == pytest.approx(1 / 2)
 
 
+def test_average_precision_at_k_does_not_hang_on_the_order_in_which_tied_answers_are_listed() -> None:
+    scores = np.array([[3.0, 2, 2, 2, 1], [3, 2, 2, 2, 1]])
+    relevant = np.array([[False, True, False, False, True], [False, False, False, True, True]])
+    first, second = average_precision(scores, relevant, k=3)
+    # Two of the three tied answers are among the first three: 2/3 of a hit, at a precision of 1/4.
+    assert first == second == pytest.approx(2 / 3 * 1 / 4 / 2)
+    blind = average_precision(np.ones((1, 100)), np.arange(100)[None] < 20, k=50)
+    assert blind[0] == pytest.approx(50 / 100 * 20 / 100)
+
+
+def test_recall_and_precision_are_means_over_the_orders_of_tied_answers() -> None:
+    scores, relevant = np.array([[3.0, 2, 2, 2, 1]]), np.array([[False, True, True, False, True]])
+    assert measure_recall(scores, relevant, 2)[0] == pytest.approx(2 / 3)
+    assert measure_precision(scores, relevant, 2)[0] == pytest.approx(1 / 3)
+    assert measure_recall(scores, relevant, 3)[0] == 1
+    assert measure_precision(scores, relevant, 3)[0] == pytest.approx(4 / 9)
+
+
 def test_recall_and_precision_by_hand() -> None:
     scores = np.array([[5.0, 4, 3, 2], [5, 4, 3, 2], [5, 4, 3, 2]])
     relevant = np.array([[False, True, True, False], [True, False, False, False], [False] * 4])

@@ -12,8 +12,7 @@ from training.progress import keep_quiet
 from training.synthetic.controls import (
     ControlSettings,
     choose_genera,
-    describe_numerically,
-    describe_sitters,
+    describe_individuals,
     encode_untrained,
     list_targets,
     project_pixels,
@@ -23,7 +22,7 @@ from training.synthetic.ecology import BodyPlan
 from training.synthetic.individuals import draw_individual
 from training.synthetic.phylogeny import Species, grow_tree
 from training.synthetic.pictures import PictureSet, Stream, draw_set, list_sitters
-from training.synthetic.traits import BirdTraits, describe_traits
+from training.synthetic.traits import BirdTraits
 
 SETTINGS = ControlSettings(width=8, n_samples=64, batch_size=16)
 
@@ -39,24 +38,42 @@ def pictures(tree: tuple[Species, ...]) -> PictureSet:
     return draw_set(sitters, side=32, n_processes=1, progress=keep_quiet)
 
 
-def test_a_description_holds_every_number_of_traits_and_coat(tree: tuple[Species, ...]) -> None:
-    traits = describe_traits(tree[0])
+def test_a_description_holds_every_trait_and_the_state_and_nothing_of_other_body_plans(
+    tree: tuple[Species, ...],
+) -> None:
+    individuals = [draw_individual(one, np.random.default_rng(one.number)) for one in tree[::16]]
+    vectors = describe_individuals(individuals)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    birds = np.array([one.species.plan is BodyPlan.BIRD for one in individuals])
+    assert not (vectors[birds] != 0).any(axis=0)[(vectors[~birds] != 0).any(axis=0)].any()
+    before = describe_individuals(individuals)[0]
+    traits = individuals[0].traits
     assert isinstance(traits, BirdTraits)
-    vector = describe_numerically(traits)
-    fields = [field.name for field in dataclasses.fields(traits)]
-    assert len(vector) == len(fields) - 1 + 3 * 3 + 2, "the coat has three tints of three numbers, and two of its own"
-    assert traits.coat.ground.hue in vector
-    assert describe_numerically(dataclasses.replace(traits, beak_depth=9.0)).tolist().count(9.0) == 1
+    ground = traits.coat.ground
+    changes = [
+        dataclasses.replace(individuals[0], traits=dataclasses.replace(traits, beak_depth=traits.beak_depth * 2)),
+        dataclasses.replace(individuals[0], state=dataclasses.replace(individuals[0].state, life_stage="other")),
+        dataclasses.replace(
+            individuals[0],
+            traits=dataclasses.replace(
+                traits, coat=dataclasses.replace(traits.coat, ground=dataclasses.replace(ground, hue=ground.hue + 180))
+            ),
+        ),
+    ]
+    for changed in changes:
+        after = describe_individuals([changed, *individuals[1:]])[0]
+        assert len(after) != len(before) or abs(after - before).max() > 0.01
 
 
-def test_sitters_are_described_by_the_traits_that_are_drawn(tree: tuple[Species, ...]) -> None:
-    sitters = list_sitters(tree[::80], 4, seed=1, stream=Stream.EVALUATION)
-    described = describe_sitters(sitters)
-    for sitter, row in zip(sitters, described, strict=True):
-        individual = draw_individual(sitter.species, np.random.default_rng(sitter.key))
-        vector = describe_numerically(individual.traits)
-        np.testing.assert_allclose(row[: len(vector)], vector, rtol=1e-6)
-        assert not row[len(vector) :].any()
+def test_units_of_the_traits_do_not_matter(tree: tuple[Species, ...]) -> None:
+    individuals = [draw_individual(one, np.random.default_rng(one.number)) for one in tree[:72]]
+    scaled = [
+        dataclasses.replace(one, traits=dataclasses.replace(one.traits, beak_depth=1000 * one.traits.beak_depth))
+        for one in individuals
+        if isinstance(one.traits, BirdTraits)
+    ]
+    assert len(scaled) == 72
+    np.testing.assert_allclose(describe_individuals(scaled), describe_individuals(individuals), atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training import tars
 from training.annotations import annotate_records
 from training.captions import write_caption
 from training.examples import SEPARATOR
@@ -43,9 +44,10 @@ def _configure(n: int, cache: Path | None = None) -> TrainingConfig:
 
 
 @pytest.fixture
-def blank(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Drawing replaced; how many pictures were drawn each time."""
+def blank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
+    """Drawing replaced, the user's cache too; how many pictures were drawn each time."""
     drawn: list[int] = []
+    monkeypatch.setattr(tars, "default_cache", lambda: tmp_path / "own")
 
     def draw(sitters: list[Sitter], **options: object) -> PictureSet:
         drawn.append(len(sitters))
@@ -80,6 +82,13 @@ def test_fewer_pictures_are_the_first_of_more(blank: list[int]) -> None:
     assert few.records.equals(many.records.slice(0, 216))
 
 
+def test_pictures_are_kept_in_the_users_cache_where_none_is_named(blank: list[int], tmp_path: Path) -> None:
+    first, again = (draw_dataset(_configure(216), side=SIDE) for _ in range(2))
+    assert blank == [216]
+    _assert_same(first, again)
+    assert {path.parent for path in tmp_path.rglob("*.npy")} == {tmp_path / "own"}
+
+
 def test_kept_pictures_are_drawn_once_and_serve_fewer_too(blank: list[int], tmp_path: Path) -> None:
     plain = draw_dataset(_configure(300), side=SIDE)
     for n, drawn in ((300, [300, 300]), (300, [300, 300]), (216, [300, 300]), (400, [300, 300, 400])):
@@ -104,9 +113,19 @@ def test_kept_pictures_are_not_taken_for_others(
     assert blank == [216] * 5
 
 
-def test_the_digest_of_the_sources_covers_the_drawing() -> None:
-    sources = [path.name for path in Path(synthetic.__file__).parent.rglob("*.py")]
-    assert {"birds.py", "traits.py", "phylogeny.py"} <= set(sources)
+def test_the_digest_covers_all_that_pictures_depend_on_and_nothing_else() -> None:
+    """Every module of the package that drawing and growing the tree import, directly or through others."""
+    folder = Path(synthetic.__file__).parent
+    waiting, reached = ["pictures.py", "phylogeny.py"], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            modules = re.findall(r"from training\.synthetic\.([\w.]+) import", (folder / name).read_text("utf-8"))
+            waiting += [f"{module.replace('.', '/')}.py" for module in modules]
+    covered = {path.relative_to(folder).as_posix() for pattern in synthetic.DRAWING for path in folder.glob(pattern)}
+    assert covered == reached | {"drawing/__init__.py"}
+    assert covered.isdisjoint({"words.py", "trial.py", "dataset.py", "demo.py", "controls.py"})
     assert re.fullmatch(r"[0-9a-f]{64}", synthetic.hash_sources())
 
 

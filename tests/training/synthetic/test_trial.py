@@ -175,6 +175,8 @@ def test_a_trial_is_kept_and_drawn_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert drawn == [216, 72]
     np.testing.assert_array_equal(first.pixels, second.pixels)
     assert first.states == second.states
+    monkeypatch.setattr(trials, "N_PER_UNSEEN", 2)
+    assert len(draw_trial(tree_seed=0, side=2, folder=tmp_path).unseen.numbers) == 144
 
 
 def test_the_oracle_knows_the_stage_of_every_picture(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from indexer.errors import InputError
 from training.judge.protocols.awa2 import AWA2
-from training.judge.protocols.base import Effort, JudgeProtocol, ProtocolTask, run_protocol
+from training.judge.protocols.base import Effort, JudgeProtocol, ProtocolTask, judge_task, run_protocol
 from training.judge.protocols.camera_traps import CAMERA_TRAPS
 from training.judge.protocols.fishnet import FISHNET
 from training.judge.protocols.herbarium19 import HERBARIUM19
@@ -34,6 +34,7 @@ __all__ = [
     "ProtocolTask",
     "embed_pictures",
     "find_protocol",
+    "judge_task",
     "run_protocol",
 ]
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.errors import SourceError
-from training.judge.bootstrap import Resampling, Statistic, summarise_draws
+from training.judge.bootstrap import Resampling, Statistic, centre_draws, summarise_draws
 from training.judge.naming import EncodeTexts
 from training.judge.protocols.attribute_heads import THRESHOLD, HeadSettings, predict_with_head
 from training.judge.protocols.base import Effort, JudgeProtocol, make_figure, require
@@ -129,12 +129,13 @@ def estimate_macro_f1(
 ) -> Estimate:
     """The mean of the runs' macro-F1, with an interval over the groups of the resampling.
 
-    An attribute that no group of a resample has is left out of its mean: there is nothing of it to be found there.
+    An attribute that no group of a resample has is left out of its mean, for there is nothing of it to be found there;
+    the draws are centred on the value.
     """
     estimates = [resampling.estimate(_weighted_macro_f1(run, truth, resampling)) for run in runs]
     value = float(np.mean([estimate.value for estimate in estimates]))
     draws = np.mean([estimate.draws for estimate in estimates], axis=0)
-    return summarise_draws(value, draws, n_groups=resampling.n_groups)
+    return centre_draws(summarise_draws(value, draws, n_groups=resampling.n_groups))
 
 
 def _weighted_macro_f1(

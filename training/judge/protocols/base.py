@@ -29,7 +29,8 @@ class Effort:
 
     Attributes:
         templates: Texts for zero-shot naming, each with one `{}`. BioCLIP 2 averages CLIP's 80
-            (`training.towers.list_templates`), which need open_clip; here it is BioCLIP's one.
+            (`training.towers.list_templates`), which `morphospace evaluate` gives; the default, BioCLIP's one, does
+            without open_clip.
         seed: Of draws, heads and searches; run i has seed + i.
         n_folds: Draws of examples for few-shot naming.
         n_runs: Repeats of what is trained or clustered (NeWT, FishNet, AwA2, Herbarium19).
@@ -95,12 +96,25 @@ def run_protocol(
         ImageError: a picture cannot be read.
         EncoderError: a picture or text came out as no vector.
     """
+    return judge_task(protocol.load(folder), encoder, effort=effort or Effort(), progress=progress)
+
+
+def judge_task(
+    task: ProtocolTask, encoder: Encoder, *, effort: Effort, progress: Progress = keep_quiet
+) -> list[Figure]:
+    """The figures of an encoder on a task that was loaded.
+
+    Raises:
+        ImageError: a picture cannot be read.
+        EncoderError: a picture or text came out as no vector.
+    """
     from training.judge.protocols.pictures import embed_pictures
 
-    task = protocol.load(folder)
     vectors = embed_pictures(encoder, task.pictures, progress=progress)
     progress("judging", 0, 1)
-    return task.judge(vectors, encoder.encode_texts, effort or Effort())
+    figures = task.judge(vectors, encoder.encode_texts, effort)
+    progress("judging", 1, 1)
+    return figures
 
 
 def require(folder: Path, names: Sequence[str], *, benchmark: str, layout: str) -> None:
@@ -175,11 +189,15 @@ def make_figure(
 
 
 def average_estimates(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of independent figures, each counting the same, with the interval of the mean of their draws."""
-    from training.judge.bootstrap import summarise_draws
+    """The mean of independent shares, each counting the same, with the interval of the mean of their draws.
 
-    return summarise_draws(
+    Where all of them are 0, or all 1, see `training.judge.bootstrap.widen_certainty`.
+    """
+    from training.judge.bootstrap import summarise_draws, widen_certainty
+
+    mean = summarise_draws(
         float(np.mean([estimate.value for estimate in estimates])),
         np.mean([estimate.draws for estimate in estimates], axis=0),
         n_groups=min(estimate.n_groups for estimate in estimates),
     )
+    return widen_certainty(mean, n_trials=sum(estimate.n_groups for estimate in estimates))

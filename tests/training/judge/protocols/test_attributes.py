@@ -87,6 +87,25 @@ def test_fishnet_leaves_rows_without_a_label_out(tmp_path: Path, tables: str) ->
     assert task.pictures.read(1)[0, 0].tolist() == [80, 0, 0]
 
 
+def test_fishnet_resamples_genera_for_fish_of_one_genus_have_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second genus is right in full, so that 25 genera say no more than 25 fish."""
+    labels = np.zeros((302, 9), bool)
+    right = (np.arange(300) // 12) % 2 == 0
+    logits = np.where(right, -1.0, 1.0)[:, None].repeat(9, axis=1)
+    monkeypatch.setattr("training.judge.protocols.fishnet.predict_with_head", lambda *_: logits)
+
+    def judge(genera: Any) -> Any:
+        groups = np.concatenate([[0, 0], genera])
+        task = FishNetTask(pictures=FilePictures((Path("x"),) * 302), labels=labels, groups=groups, n_train=2)
+        return task.judge(np.zeros((302, 2), np.float32), say_nothing, Effort(n_runs=1, n_resamples=300))[0]
+
+    by_fish, by_genus = judge(np.arange(300)), judge(np.arange(300) // 12)
+    assert by_fish.estimate.value == by_genus.estimate.value == pytest.approx(13 / 25)
+    assert (by_fish.n_occurrences, by_genus.n, by_genus.n_occurrences) == (300, 300, 25)
+    widths = [figure.estimate.high - figure.estimate.low for figure in (by_fish, by_genus)]
+    assert widths[1] > 2.5 * widths[0]
+
+
 def test_fishnet_says_what_is_missing_or_wrong(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"train\.csv, test\.csv are missing; FishNet needs"):
         load_fishnet(tmp_path)
@@ -182,6 +201,21 @@ def test_macro_f1_is_scikit_learns() -> None:
     estimate = estimate_macro_f1([predicted, truth], truth, resampling)
     assert estimate.value == pytest.approx((expected + 5 / 6) / 2)
     assert estimate.low < estimate.value < estimate.high
+
+
+def test_an_attribute_that_no_kind_of_a_resample_has_is_left_out_of_its_mean() -> None:
+    rng = np.random.default_rng(2)
+    kinds = np.repeat(np.arange(6), 3)
+    truth = (np.arange(6)[:, None] == np.arange(3)[None])[kinds]  # each attribute is one kind's alone
+    predicted = truth ^ (rng.random(truth.shape) < 0.2)
+    resampling = Resampling(kinds, n_draws=40)
+    estimate = estimate_macro_f1([predicted], truth, resampling)
+    plain = []
+    for own in np.concatenate(list(resampling.blocks())).astype(int):
+        rows = np.repeat(np.arange(18), own[kinds])
+        held = truth[rows].any(axis=0)
+        plain.append(measure_macro_f1(predicted[rows][:, held], truth[rows][:, held]) if held.any() else 0.0)
+    np.testing.assert_allclose(estimate.draws, np.array(plain) - np.mean(plain) + estimate.value)
 
 
 def test_the_released_macro_f1_counts_the_first_two_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
