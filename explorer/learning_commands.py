@@ -47,7 +47,7 @@ def train(
     """Train an encoder, or go on with a run that was stopped.
 
     Without --data it learns from drawn pictures of a synthetic tree of life, as the bundled encoder did. On several
-    GPUs or machines: torchrun --nproc-per-node 8 -m explorer train … with the same options.
+    GPUs or machines: torchrun --nproc-per-node 8 -m explorer -- train … with the same options.
 
     Example: morphospace train --data birds.corpus --start hf-hub:imageomics/bioclip-2 --out runs/birds
     """

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from indexer.model_names import BUNDLED
 from training.judge.figures import Omission
 from training.run_folder import RunFolder
+from training.settings import SYNTHETIC
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +42,9 @@ def list_leaks(target: Target, encoders: Mapping[str, str], on: Path) -> list[Om
             where = ", ".join(str(run.path) for run in runs)
             why = f"its figures are too good ({where}); a run is judged on pictures it was not shown by --on RUN"
             notes.append(Omission(what=f"{label} was trained on {n_known:,} of these {n_all:,} pictures", why=why))
-        if (origin := _find_origin(name, runs)) is not None:
+        origin = _find_origin(name, runs)
+        # The bundled encoder has learned from drawings alone.
+        if origin is not None and (origin != BUNDLED or place == SYNTHETIC):
             unknown.append(label if not runs else f"{label} (started from {origin})")
     if unknown:
         why = "not known here; if these pictures are among them, its figures are too good"

@@ -63,10 +63,16 @@ def _conclude(report: TrainingReport) -> None:
     from indexer.job import say_seconds
 
     figures = "".join(f"; {name} {value:.3g}" for name, value in report.measures.items() if "_" not in name)
+    losses = " to ".join(f"{loss:.2f}" for loss in dict.fromkeys((report.losses[0], report.losses[-1])))
     announce(
-        f"{report.folder}: {report.n_parameters:,} weights, {report.n_samples:,} pictures shown, loss "
-        f"{report.losses[0]:.2f} to {report.losses[-1]:.2f} nats, in {say_seconds(report.seconds['training'])}{figures}"
+        f"{report.folder}: {report.n_parameters:,} weights, {report.n_samples:,} pictures shown, loss {losses} nats, "
+        f"in {say_seconds(report.seconds['training'])}{figures}"
     )
+    if not report.measures:
+        announce(
+            "No structure was measured: no pictures were kept back, or too few species have several among them (8 "
+            f"species or more are needed). Judge it with: morphospace evaluate {report.folder} --on {report.folder}"
+        )
     announce(f"Use it with: morphospace index … --model local-dir:{report.encoder}")
 
 

@@ -78,7 +78,7 @@ def write_names(ranks: Sequence[str | None], vernacular: str | None) -> dict[Tex
 
 def write_prompt(text: str) -> str:
     """The text in BioCLIP's template, `a photo of ….`."""
-    return f"a photo of {text}."
+    return f"a photo of {text.removesuffix('.')}."
 
 
 def list_facts(example: Example, columns: Iterable[str]) -> tuple[Claim, ...]:

@@ -16,7 +16,9 @@ from training.towers import is_random
 from training.validation import choose_measured
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from jaxtyping import Bool
 
     from training.splits import Split
     from training.towers import Towers
@@ -67,6 +69,7 @@ class Pictures:
         n_species: Species among those learned from.
         n_unlearned: Species that are among those kept back alone.
         n_with_traits: Pictures learned from of which a text could tell a trait.
+        traits: Columns of the captions in which they have one.
         unnamed: What the split could not know, as the end of a sentence; see `training.splits.tell_unnamed`.
         licences: Pictures learned from by licence, the most frequent first; "" for those that name none. Empty where
             the records have no such column.
@@ -78,6 +81,7 @@ class Pictures:
     n_species: int
     n_unlearned: int
     n_with_traits: int
+    traits: tuple[str, ...]
     unnamed: str
     licences: Mapping[str, int]
 
@@ -113,6 +117,7 @@ def count_pictures(records: pa.Table, split: Split, config: TrainingConfig) -> P
     """What a card says of the data: counts of a dataset's records in both parts of their split."""
     learned, kept_back = records.take(split.training), records.take(split.validation)
     species, others = (set(part.column("species").to_pylist()) - {None, ""} for part in (learned, kept_back))
+    has_trait = _find_traits(learned, config.captions.columns)
     licences: Counter[str] = Counter()
     if "license" in learned.column_names:
         licences.update(licence or "" for licence in learned.column("license").to_pylist())
@@ -122,15 +127,17 @@ def count_pictures(records: pa.Table, split: Split, config: TrainingConfig) -> P
         n_measured=len(choose_measured(split.validation)),
         n_species=len(species),
         n_unlearned=len(others - species),
-        n_with_traits=_count_with_traits(learned, config.captions.columns),
+        n_with_traits=int(has_trait.any(axis=1).sum()),
+        traits=tuple(name for name, has in zip(config.captions.columns, has_trait.T, strict=True) if has.any()),
         unnamed=tell_unnamed(records, split),
         licences=dict(licences.most_common()),
     )
 
 
-def _count_with_traits(records: pa.Table, columns: Sequence[str]) -> int:
+def _find_traits(records: pa.Table, columns: Sequence[str]) -> Bool[np.ndarray, "n c"]:
     codes = annotate_records(records, columns).codes
-    return int((codes[:, codes.shape[1] - len(columns) :] >= 0).any(axis=1).sum())
+    found: Bool[np.ndarray, "n c"] = codes[:, codes.shape[1] - len(columns) :] >= 0
+    return found
 
 
 def write_card(card: ModelCard, towers: Towers, folder: Path) -> str:
@@ -171,6 +178,11 @@ def _tell_data(card: ModelCard) -> list[str]:
         f"Source: `{card.config.data.source}`.",
         f"{pictures.n_training:,} pictures of {pictures.n_species:,} species were learned from, {_tell_split(card)}.",
     ]
+    if card.config.captions.trait_share and pictures.traits:
+        columns = ", ".join(f"`{name}`" for name in pictures.traits)
+        lines.append(
+            f"Texts told traits too, from the columns {columns}; {pictures.n_with_traits:,} pictures have any."
+        )
     if card.config.replay.source:
         lines.append(f"General pairs for replay: `{card.config.replay.source}`.")
     if not pictures.licences:
@@ -215,9 +227,14 @@ def _is_idle_replay(name: str) -> bool:
 
 
 def _tell_figures(card: ModelCard) -> list[str]:
+    n_measured, n_validation = card.pictures.n_measured, card.pictures.n_validation
+    if not card.figures and n_validation:
+        return [
+            "None were measured in this run: none was asked for, or too few species have several pictures among the "
+            f"{n_validation:,} kept back. `morphospace evaluate RUN --on RUN` judges the encoder on them."
+        ]
     if not card.figures:
         return ["None were measured in this run."]
-    n_measured, n_validation = card.pictures.n_measured, card.pictures.n_validation
     which = f"the {n_validation:,}" if n_measured == n_validation else f"{n_measured:,} of the {n_validation:,}"
     rows = [(name, f"{value:.4g}") for name, value in card.figures.items()]
     return [f"On {which} pictures kept back, after the last step:", _make_table(("figure", "value"), rows)]

@@ -93,17 +93,19 @@ def _draw_training(steps: Sequence[Line]) -> Figure:
     if "replay_loss" in steps[0]:
         losses["replay"] = [line["replay_loss"] for line in steps]
     figure, panels = _open_figure(3)
+    # A line of one point has no length.
+    marker = "o" if len(steps) == 1 else ""
     for (name, values), colour in zip(losses.items(), (INK, GREY), strict=False):
-        panels[0].plot(shown, values, color=colour, linewidth=1.2, label=name)
+        panels[0].plot(shown, values, color=colour, linewidth=1.2, marker=marker, label=name)
     if len(losses) > 1:
         panels[0].legend(frameon=False)
     panels[0].set_ylabel("loss (nats)")
-    panels[1].plot(shown, [line["gradient_norm"] for line in steps], color=INK, linewidth=1.0)
+    panels[1].plot(shown, [line["gradient_norm"] for line in steps], color=INK, linewidth=1.0, marker=marker)
     panels[1].set_ylabel("gradient norm")
     panels[1].set_yscale("log")
     panels[1].yaxis.set_major_formatter("{x:g}")
     panels[1].yaxis.set_minor_formatter("{x:g}")
-    panels[2].plot(shown, [line["learning_rate"] for line in steps], color=INK, linewidth=1.2)
+    panels[2].plot(shown, [line["learning_rate"] for line in steps], color=INK, linewidth=1.2, marker=marker)
     panels[2].set_ylabel("learning rate")
     panels[2].ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
     _label_samples(panels)

@@ -72,7 +72,7 @@ def choose_machine(engine: EngineConfig) -> Machine:
 def start_fabric(machine: Machine) -> Fabric:
     """Lightning Fabric on this machine, launched: distributed data parallel under torchrun, else one process.
 
-    The same command runs on one process and on many: `torchrun --nproc-per-node 8 -m explorer train …`.
+    The same command runs on one process and on many: `torchrun --nproc-per-node 8 -m explorer -- train …`.
     """
     import torch
     from lightning_fabric import Fabric

@@ -17,6 +17,11 @@ def settle_rate(config: TrainingConfig) -> tuple[TrainingConfig, Choice]:
     The same settings always come to the same rate, so that a run that goes on finds its own again.
     """
     rate, reason = _choose_rate(config)
+    n_warmup = config.optimiser.n_warmup_steps
+    if n_warmup >= config.n_steps:
+        reason += (
+            f"; never reached, for it rises over {n_warmup:,} steps (optimiser.n_warmup_steps) of {config.n_steps:,}"
+        )
     settled = replace(config, optimiser=replace(config.optimiser, learning_rate=rate))
     return settled, Choice(value=f"{rate:g}", reason=reason)
 

@@ -24,6 +24,7 @@ from typing import Any
 from indexer.errors import InputError
 from indexer.files import write_atomically
 from training.settings import TrainingConfig, to_table
+from training.splits import DESCRIPTION, TABLE
 
 FREE_SETTINGS = frozenset(
     {
@@ -75,19 +76,24 @@ class RunFolder:
             self.check_config(config)
             for leftover in (*self.path.glob(".*.part"), *self.path.glob("*/.*.part")):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            if not self.has_begun():
+                for former in (TABLE, DESCRIPTION):
+                    (self.path / former).unlink(missing_ok=True)
             self._write_config(config)
             yield
         finally:
             lock.release()
 
     def check_config(self, config: TrainingConfig) -> None:
-        """InputError where the folder is no run, or a run with other settings than these.
+        """InputError where the folder is no run, or a run with other settings than these that has learned something.
 
-        What a run leaves behind that begins, or was killed while it began, does not count: its lock and `.part` files.
+        What a run leaves behind that was refused, or killed before its first checkpoint, does not count.
         """
         if not self.config.exists():
             if self.path.exists() and (not self.path.is_dir() or any(map(_is_foreign, self.path.iterdir()))):
                 raise InputError(f"{self.path}: exists and is not a run; choose a new folder for this one.")
+            return
+        if not self.has_begun():
             return
         former = _flatten(tomllib.loads(self.config.read_text(encoding="utf-8")))
         asked = _flatten(to_table(config))
@@ -101,6 +107,10 @@ class RunFolder:
                 f"{self.path}: holds a run with other settings: {'; '.join(changed)}. Give the same settings to go on "
                 "with it, or choose another folder."
             )
+
+    def has_begun(self) -> bool:
+        """Whether there is anything to go on from: a checkpoint, or the report of a finished run."""
+        return self.report.exists() or bool(self.list_checkpoints())
 
     def _write_config(self, config: TrainingConfig) -> None:
         import tomli_w

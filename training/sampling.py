@@ -127,8 +127,9 @@ def _check_batch_size(counts: Int64[np.ndarray, " s"], config: DataConfig, batch
         )
     if config.unique_species and n_species < batch_size:
         raise InputError(
-            f"engine.batch_size = {batch_size}: the training part holds {n_species:,} species, and no species may come "
-            f"twice in a batch. Set engine.batch_size to at most {n_species}, or data.unique_species = false."
+            f"engine.batch_size = {batch_size}: the training part holds {n_species:,} species (where none is named, "
+            f"the lowest rank that is, or the picture, counts as one), and none may come twice in a batch. Set "
+            f"engine.batch_size to at most {n_species}, or data.unique_species = false."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import re
 import textwrap
 import tomllib
@@ -399,6 +400,8 @@ def _tell_fault(fault: Any) -> str:
     place, message = ".".join(map(str, fault["loc"])), str(fault["msg"])
     if fault["type"] == "value_error":
         return ": ".join(part for part in (place, message.removeprefix("Value error, ")) if part)
+    if fault["type"] == "tuple_type":
+        return f"{place} = {fault['input']!r}: input should be a list, as {json.dumps([str(fault['input'])])}"
     return f"{place} = {fault['input']!r}: {message[:1].lower()}{message[1:]}"
 
 

@@ -288,7 +288,7 @@ def _tell_cause(error: EncoderError, start: str) -> str:
     if "/" in start or ":" in start:
         return said
     names = [SMALL, *SHORT_NAMES, *_list_architectures()]
-    return f"there is no such model, architecture or run; see `ModelConfig.start`.{did_you_mean(start, names)}"
+    return f"there is no such model, architecture or run.{did_you_mean(start, names)}"
 
 
 def _free_weights(model: Any) -> Any:

@@ -191,6 +191,7 @@ def test_it_is_said_of_which_encoders_the_training_is_not_known(
     run = write_run(tmp_path / "run", squares / "gone.corpus", colour_encoder, start=colour_encoder, corpus_of=corpus)
     (told,) = list_notes({"colours": colour_encoder, "run": run}, corpus)
     assert told == f"Training pictures of colours, run (started from {colour_encoder})"
+    assert list_notes({"bundled": "bundled"}, corpus) == []
 
 
 def write_run(

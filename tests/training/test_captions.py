@@ -64,6 +64,7 @@ def test_the_five_forms_read_as_in_bioclip() -> None:
         TextType.TAXON_COMMON: f"{TAXON} with common name black-billed magpie",
     }
     assert write_prompt(names[TextType.SCIENTIFIC]) == "a photo of Pica hudsonia."
+    assert write_prompt("a Pica in open woodland.") == "a photo of a Pica in open woodland."
 
 
 def test_missing_ranks_are_skipped() -> None:

@@ -272,9 +272,22 @@ def test_a_refused_run_gives_the_folder_free(config: TrainingConfig, tmp_path: P
     with run.claim(config):
         pass
     other = override_config(config, {"seed": 3})
+    run.write_checkpoint(4, {"step": 4}, keep=1)
     with pytest.raises(InputError, match="seed was 0, now 3"), run.claim(other):
         pytest.fail("a run with other settings was claimed")
     with run.claim(config):
+        assert read_config(run.config) == config
+
+
+def test_a_run_that_learned_nothing_gives_its_folder_to_other_settings(config: TrainingConfig, tmp_path: Path) -> None:
+    wrong = override_config(config, {"data.source": str(tmp_path / "typo.corpus")})
+    with pytest.raises(InputError, match="neither a corpus"):
+        train_encoder(wrong, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    for name in ("split.json", "split.parquet"):
+        (run.path / name).touch()
+    with run.claim(config):
+        assert {path.name for path in run.path.iterdir()} == {".lock", "config.toml"}
         assert read_config(run.config) == config
 
 

@@ -45,6 +45,7 @@ PICTURES = Pictures(
     n_species=216,
     n_unlearned=0,
     n_with_traits=900,
+    traits=("sex",),
     unnamed="",
     licences={},
 )
@@ -231,11 +232,12 @@ def test_a_card_counts_what_was_learned_from() -> None:
         n_species=2,
         n_unlearned=1,
         n_with_traits=2,
+        traits=("sex",),
         unnamed="; 2 pictures name no occurrence and count as their own",
         licences={"CC-BY": 2, "CC0": 1, "": 1},
     )
     bare = count_pictures(RECORDS.select(["occurrence_id", "species"]), split, TrainingConfig())
-    assert (bare.licences, bare.n_with_traits) == ({}, 0)
+    assert (bare.licences, bare.n_with_traits, bare.traits) == ({}, 0, ())
     silent = dataclasses.replace(TrainingConfig().captions, adjectives=(), nouns=(), phrases=())
     assert count_pictures(RECORDS, split, TrainingConfig(captions=silent)).n_with_traits == 0
 
@@ -282,7 +284,8 @@ def test_the_card_says_what_the_run_was(exported: tuple[Towers, Path]) -> None:
         "| `captions.draw` | `sample` | `step` |",
         "| `replay.source` | `none` | `26 M pairs of LAION-2B` |",
         "As in BioCLIP 2: `captions.types`, `loss.kind`",
-        "None were measured in this run.",
+        "Texts told traits too, from the columns `sex`; 900 pictures have any.",
+        "None were measured in this run: none was asked for, or too few species have several pictures among the 100",
         "- The pictures are drawings of invented species: it knows nothing of real organisms.",
         "- Images are squashed to 32 x 32 pixels.",
         "- Texts are cut after 12 codes, ends included.",
@@ -315,5 +318,6 @@ def test_the_card_of_real_data_names_licences_figures_and_limits(tmp_path: Path)
     ):
         assert said in text
     assert "licence 10 " not in text
+    assert "Texts told traits" not in text
     description = json.loads((tmp_path / "encoder" / "open_clip_config.json").read_text())
     assert description["preprocess_cfg"]["resize_mode"] == "squash"

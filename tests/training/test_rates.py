@@ -32,3 +32,9 @@ def test_the_rate_follows_from_what_is_trained(changes: dict[str, Any], rate: fl
     assert settled == override_config(config, {"optimiser.learning_rate": rate})
     assert str(choice).startswith(reason)
     assert settle_rate(config) == (settled, choice)
+
+
+@pytest.mark.parametrize(("n_samples", "is_told"), [(60 * 128, True), (61 * 128, False)])
+def test_a_rate_that_is_never_reached_is_told(n_samples: int, is_told: bool) -> None:
+    _, choice = settle_rate(override_config(TrainingConfig(), {"engine.n_samples": n_samples}))
+    assert ("never reached, for it rises over 60 steps" in str(choice)) == is_told

@@ -48,6 +48,7 @@ def test_settings_come_from_toml_over_the_defaults(tmp_path: Path) -> None:
         ("[captions]\ntrait_share = 0.95", "trait_share .* higher_share .* together at most 1"),
         ("[loss]\nrank_weights = [0, 0, 0, 0, 0, 0, 0]", "rank_weights are all 0"),
         ("[captions]\ntypes = []", "captions.types"),
+        ("[data]\nmeasure = 'sex'", r'data.measure = .sex.: input should be a list, as \["sex"\]'),
         ("[loss]\nkind = 'multi_positive'", 'loss.kind = "multi_positive" .* only with data.unique_species = false'),
         ("[model]\nunfreeze_image = 2", "unfreeze_image .* only where .*freeze_image"),
         ("[replay]\nsource = ''\nweight = -1", "replay.weight = -1: input should be greater"),
