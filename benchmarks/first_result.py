@@ -76,7 +76,7 @@ def make_corpus(path: Path, n_records: int, encoder: Encoder) -> Corpus:
     import pyarrow as pa
 
     from indexer.corpus import create_corpus
-    from indexer.neighbours import build_index
+    from indexer.job import refresh_index
     from indexer.records import admit_columns, append_records
     from indexer.vectors import append_vectors
 
@@ -99,7 +99,7 @@ def make_corpus(path: Path, n_records: int, encoder: Encoder) -> Corpus:
         for name, dimension, spec in (("bundled", encoder.spec.dimension, encoder.spec), ("wide", DIMENSION, None)):
             space = corpus.add_space(name, dimension=dimension, encoder=spec)
             append_vectors(space, rows, draw_clusters(cluster, dimension))
-            build_index(space, announce=lambda line: None)
+            refresh_index(corpus, space, lambda line: None)
     return corpus
 
 

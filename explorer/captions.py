@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isnan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexer.terms import DISPLAY_NAME
+
+if TYPE_CHECKING:
+    from explorer.search import Standing
 
 MISSING = "(missing)"
 LICENCE_UNKNOWN = "licence not stated"
@@ -79,14 +82,39 @@ def explain_percentile(percentile: float, score: float, *, with_pairs: bool) -> 
     )
 
 
+def say_standings(standings: Sequence[Standing]) -> str:
+    """Where a hit stands in each of several spaces, as a card says it; empty where one space was asked."""
+    return " · ".join(f"{standing.space} {_say_rank(standing)}" for standing in standings)
+
+
+def explain_standings(standings: Sequence[Standing]) -> str:
+    """The same in full; empty where one space was asked."""
+    lines = [
+        f"{standing.space}: "
+        + (
+            "does not hold this record."
+            if isnan(standing.score)
+            else f"{_say_rank(standing)}, {say_percentile(standing.percentile)}, score {standing.score:.3f}."
+        )
+        for standing in standings
+    ]
+    return " ".join(["The rank that each space gives it by itself.", *lines]) if lines else ""
+
+
+def _say_rank(standing: Standing) -> str:
+    return f"#{standing.rank:,}" if standing.rank else "far behind"
+
+
 def count_others(n_images: int) -> str:
     """What a card says when it stands for several images of one occurrence; empty where it is the only one."""
     others = n_images - 1
     return f"+{others} image{'s' * (others > 1)} of this occurrence" if others > 0 else ""
 
 
-def say_exactness(*, is_exact: bool, n_matching: int, recall: float) -> str:
+def say_exactness(*, is_exact: bool, n_matching: int, recall: float | None) -> str:
     """Whether everything was compared, in one sentence."""
     if is_exact:
         return f"exact: all {n_matching:,} images compared"
+    if recall is None:
+        return f"approximate: recall not measured for this search, {n_matching:,} images may answer"
     return f"approximate: recall@10 {recall:.3f} measured, {n_matching:,} images indexed"

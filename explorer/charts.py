@@ -7,7 +7,7 @@ the figure changes. Names and categories are untrusted, and plotly reads a littl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from explorer.captions import MISSING
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Bool, Float32, Float64, Int64
+
+    from explorer.reliability import RankReliability
 
 MAX_CATEGORIES = 20
 # Paul Tol's "muted" scheme, told apart by all common kinds of colour vision (personal.sron.nl/~pault, 2021). Beyond its
@@ -83,6 +85,23 @@ class _Group:
     name: str
     points: Int64[np.ndarray, " m"]
     marker: dict[str, Any]
+
+
+def draw_reliability(ranks: Mapping[str, RankReliability]) -> go.Figure:
+    """The reliability curve of each rank: confidence and share right, both from 0 to 1, beside the diagonal."""
+    diagonal = {"x": [0, 1], "y": [0, 1], "mode": "lines", "line": {"color": OTHER_COLOUR, "dash": "dot"}}
+    traces = [go.Scatter(diagonal, name="ideal", hoverinfo="skip")]
+    for (rank, found), colour in zip(ranks.items(), PALETTE, strict=False):
+        line = {"x": [point.confidence for point in found.curve], "y": [point.right for point in found.curve]}
+        traces.append(go.Scatter(line, name=rank, mode="lines+markers", line={"color": colour}))
+    figure = go.Figure(traces)
+    figure.update_layout(
+        height=380,
+        margin={"l": 0, "r": 0, "t": 8, "b": 0},
+        xaxis={"title": {"text": "confidence"}, "range": [0, 1.02]},
+        yaxis={"title": {"text": "share right"}, "range": [0, 1.02]},
+    )
+    return figure
 
 
 def draw_map(drawing: MapDrawing) -> go.Figure:

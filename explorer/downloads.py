@@ -55,10 +55,14 @@ def now() -> str:
 def hits_csv(hits: Sequence[Hit], provenance: Provenance) -> bytes:
     """The hits, best first."""
     lines = [
-        {name: getattr(hit, name) for name in HIT_FIELDS} | describe_record(hit.record) | asdict(provenance)
+        {name: getattr(hit, name) for name in HIT_FIELDS}
+        | hit.list_standings()
+        | describe_record(hit.record)
+        | asdict(provenance)
         for hit in hits
     ]
-    return _write_lines((*HIT_FIELDS, *_record_fields(), *Provenance.__dataclass_fields__), lines)
+    standings = hits[0].list_standings() if hits else {}
+    return _write_lines((*HIT_FIELDS, *standings, *_record_fields(), *Provenance.__dataclass_fields__), lines)
 
 
 def selection_csv(

@@ -29,7 +29,7 @@ def export_records(corpus: Corpus, file: Path, *, space_name: str | None = None,
     _check_file(file, with_vectors=space_name is not None)
     rows = find_rows(corpus, Filter(where=where))
     if rows is None:
-        rows = np.arange(corpus.count_records())
+        rows = corpus.live_rows()
     space = corpus.open_space(space_name) if space_name is not None else None
     if space is not None:
         rows = np.intersect1d(rows, embedded_rows(space))

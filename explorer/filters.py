@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from indexer.corpus import Corpus
 from indexer.errors import QueryError
+from indexer.removals import without_rows
 from indexer.terms import RANKS
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Int64
+
+    from indexer.index.opened import VectorIndex
 
 TAXON_COLUMNS = (*RANKS, "scientificName", "vernacularName")
 _DOUBLE_QUOTED = re.compile(r'"([^"]+)"')
@@ -77,12 +80,50 @@ class Filter:
         return "; ".join([part for part in parts if part] + [condition.to_sql() for condition in self.conditions])
 
 
-def find_rows(corpus: Corpus, record_filter: Filter) -> Int64[np.ndarray, " n"] | None:
-    """The rows that may answer, ascending; None where all may. QueryError for a filter that cannot be read."""
-    import numpy as np
+EVERY_RECORD = Filter()
 
+
+def find_rows(
+    corpus: Corpus, record_filter: Filter, index: VectorIndex | None = None
+) -> Int64[np.ndarray, " n"] | None:
+    """The rows that pass the filter, ascending, removed ones apart; None for an empty filter.
+
+    Args:
+        corpus: whose records are looked at.
+        record_filter: what must hold.
+        index: of the space that is searched. With it only rows that it holds are given, and a taxon is answered from
+            its order, without a look at the records.
+
+    Raises:
+        QueryError: the filter cannot be read, or no record carries the taxon's name.
+    """
     if record_filter.is_empty:
         return None
+    found = match_records(corpus, record_filter) if index is None else _match_indexed(corpus, record_filter, index)
+    rows = without_rows(found, corpus.removed_rows())
+    if record_filter.taxon and not len(rows):
+        _require_taxon(corpus, record_filter.taxon)
+    return rows
+
+
+def _match_indexed(corpus: Corpus, record_filter: Filter, index: VectorIndex) -> Int64[np.ndarray, " n"]:
+    """The rows of an index that pass a filter which is not empty, ascending, removed or not."""
+    import numpy as np
+
+    if not record_filter.taxon:
+        return np.intersect1d(match_records(corpus, record_filter), index.rows, assume_unique=True)
+    _taxon_columns(corpus)
+    rows = index.rows_of_taxon(record_filter.taxon)
+    others = replace(record_filter, taxon=None)
+    if others.is_empty or not len(rows):
+        return rows
+    return np.intersect1d(match_records(corpus, others), rows, assume_unique=True)
+
+
+def match_records(corpus: Corpus, record_filter: Filter) -> Int64[np.ndarray, " n"]:
+    """The rows, removed or not, that pass a filter which is not empty, ascending; QueryError as in `find_rows`."""
+    import numpy as np
+
     clauses = [condition.to_sql() for condition in record_filter.conditions]
     if record_filter.where:
         clauses.append(f"({_check_where(record_filter.where, corpus.column_types())})")
@@ -94,8 +135,6 @@ def find_rows(corpus: Corpus, record_filter: Filter) -> Int64[np.ndarray, " n"] 
     except ValueError as error:
         raise QueryError(_explain_sql(sql, str(error), corpus.column_types())) from error
     rows: Int64[np.ndarray, " n"] = np.sort(table.column("row").to_numpy())
-    if record_filter.taxon and not len(rows):
-        _require_taxon(corpus, record_filter.taxon)
     return rows
 
 

@@ -82,13 +82,16 @@ def format_table(hits: Sequence[Hit]) -> str:
 
     shown = [name for name in SHOWN_COLUMNS if any(hit.record.get(name) for hit in hits)]
     table = Table(box=None, pad_edge=False)
-    for name in ("rank", "score", "percentile", "images"):
+    spaces = [standing.space for standing in hits[0].standings] if hits else []
+    for name in ("rank", *(f"in {space}" for space in spaces), "score", "percentile", "images"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("record_id", overflow="fold")
     for name in shown:
         table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=32)
     for hit in hits:
-        numbers = (str(hit.rank), f"{hit.score:.3f}", f"{hit.percentile:.2f}", str(hit.n_images))
+        ranks = (str(standing.rank or "-") for standing in hit.standings)
+        score = f"{hit.score:.4f}" if spaces else f"{hit.score:.3f}"
+        numbers = (str(hit.rank), *ranks, score, f"{hit.percentile:.2f}", str(hit.n_images))
         names = (hit.record_id, *(str(hit.record.get(name) or "") for name in shown))
         table.add_row(*numbers, *(_escape(name) for name in names))
     buffer = io.StringIO()

@@ -12,6 +12,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any
 
+from explorer.fusion import Fusion
 from explorer.query import TEMPLATES
 from explorer.tokens import SELECTION_LIMIT, image_name, pack_rows, unpack_rows
 from explorer.viewstate import N_HITS, SIMILARITY, AskKind, ColumnFilter, RangeFilter, ValuesFilter, View
@@ -30,11 +31,16 @@ def write_params(view: View) -> dict[str, list[str]]:
         name, values = _write_filter(condition)
         if values:
             found[name] = values
+    if view.spaces:
+        found["space"] = list(view.spaces)
     plain = {
         "template": view.template if view.template != "raw" else "",
-        "space": view.space or "",
+        "fuse": view.fusion if view.fusion is not Fusion.RANK else "",
         "k": str(view.n_hits) if view.n_hits != N_HITS[1] else "",
         "all": "1" if view.all_images else "",
+        "per-species": str(view.per_species or ""),
+        "diverse": f"{view.diverse:g}" if view.diverse else "",
+        "no-duplicates": "1" if view.no_duplicates else "",
         "from": str(view.offset) if view.offset else "",
         "taxon": view.taxon or "",
         "colour": view.colour or "",
@@ -61,7 +67,7 @@ def read_params(params: Mapping[str, Sequence[str]]) -> tuple[View, tuple[str, .
 
 
 def fit_view(
-    view: View, *, columns: Mapping[str, bool], spaces: Sequence[str], n_records: int
+    view: View, *, columns: Mapping[str, bool], spaces: Sequence[str], n_rows: int
 ) -> tuple[View, tuple[str, ...]]:
     """The view without what this corpus does not have, and a sentence for each part left out.
 
@@ -69,7 +75,7 @@ def fit_view(
         view: as a link gave it.
         columns: name → whether it holds numbers.
         spaces: names.
-        n_records: rows run below it.
+        n_rows: rows run below it.
     """
     problems = []
     kept = tuple(condition for condition in view.filters if columns.get(condition.column) is _is_range(condition))
@@ -80,10 +86,13 @@ def fit_view(
     if view.colour and view.colour != SIMILARITY and view.colour not in columns:
         problems.append(f"link: the corpus has no column {view.colour!r} to colour by.")
         view = replace(view, colour=None)
-    if view.space and view.space not in spaces:
-        problems.append(f"link: the corpus has no space {view.space!r}; there is {', '.join(spaces)}.")
-        view = replace(view, space=None)
-    rows = tuple(row for row in view.selection if row < n_records)
+    problems += [
+        f"link: the corpus has no space {name!r}; there is {', '.join(spaces)}."
+        for name in view.spaces
+        if name not in spaces
+    ]
+    view = replace(view, spaces=tuple(name for name in view.spaces if name in spaces))
+    rows = tuple(row for row in view.selection if row < n_rows)
     if len(rows) < len(view.selection):
         problems.append(f"link: {len(view.selection) - len(rows):,} selected rows are not in this corpus.")
     return replace(view, filters=kept, selection=rows), tuple(problems)
@@ -167,6 +176,17 @@ def _read_template(text: str) -> str:
     return text
 
 
+def _read_spaces(view: View, values: Sequence[str]) -> View:
+    return replace(view, spaces=tuple(dict.fromkeys(values)))
+
+
+def _read_share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise ValueError("from 0 to 1 is allowed")
+    return share
+
+
 def _set(field: str, read: Callable[[str], Any]) -> _Reader:
     def change(view: View, values: Sequence[str]) -> View:
         return replace(view, **{field: read(values[0])})
@@ -176,9 +196,13 @@ def _set(field: str, read: Callable[[str], Any]) -> _Reader:
 
 _PLAIN_READERS: dict[str, _Reader] = {
     "template": _set("template", _read_template),
-    "space": _set("space", str),
+    "space": _read_spaces,
+    "fuse": _set("fusion", Fusion),
     "k": _set("n_hits", lambda text: _read_count(text, low=1, high=N_HITS[-1])),
     "all": _set("all_images", lambda text: bool(_read_count(text, low=0, high=1))),
+    "per-species": _set("per_species", lambda text: _read_count(text, low=1, high=N_HITS[-1])),
+    "diverse": _set("diverse", _read_share),
+    "no-duplicates": _set("no_duplicates", lambda text: bool(_read_count(text, low=0, high=1))),
     "from": _set("offset", lambda text: _read_count(text, low=0, high=10**9)),
     "taxon": _set("taxon", str),
     "colour": _set("colour", str),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.errors import QueryError
+from indexer.index.facts import Modality
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 RAW_TEMPLATE = "{}"
 # "photo" is the sentence that BioCLIP's captions were trained in (imageomics/bioclip, make_wds_reproduce.py).
 TEMPLATES = {"raw": RAW_TEMPLATE, "photo": "a photo of {}."}
-WEIGHTS = {"text": 1.0, "image": 1.0, "like": 1.0, "minus": 0.5}
+WEIGHTS = {"text": 1.0, "image": 1.0, "like": 0.75, "unlike": 0.25, "minus": 0.5}
+"""Weight of each kind of part. Those of `like` and `unlike` are shared by all records of that kind.
+
+The query that comes of relevant and irrelevant records is Rocchio's (1971, in Salton, The SMART Retrieval System):
+the question, plus the mean of the relevant, less the mean of the irrelevant. 1, 0.75 and 0.25 are the weights that
+Salton & Buckley (1990, JASIS 41, 288) found to do best.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +106,12 @@ class Query:
         return len(self.parts) == 1 and not isinstance(self.parts[0], TextPart)
 
     @property
+    def modality(self) -> Modality:
+        """What it is searched as: a text where it holds any, because texts lie apart from the images."""
+        asks_text = any(isinstance(part, TextPart) for part in self.parts)
+        return Modality.TEXT if asks_text else Modality.IMAGE
+
+    @property
     def needs_encoder(self) -> bool:
         """Whether a model must be loaded to ask it."""
         return any(isinstance(part, TextPart | ImagePart) for part in self.parts)
@@ -124,6 +137,7 @@ def build_query(
     text: str | None = None,
     images: Sequence[Path] = (),
     like: Sequence[str] = (),
+    unlike: Sequence[str] = (),
     minus: Sequence[str] = (),
     weights: Sequence[str] = (),
     template: str = "raw",
@@ -133,9 +147,10 @@ def build_query(
     Args:
         text: a description.
         images: files.
-        like: record ids.
+        like: ids of relevant records.
+        unlike: ids of irrelevant records, to push away from.
         minus: descriptions to push away from.
-        weights: `KIND=NUMBER` for the kinds text, image, like (1 by default) and minus (0.5, subtracted).
+        weights: `KIND=NUMBER` for the kinds of `WEIGHTS`; unlike and minus are subtracted.
         template: name of a template, or a sentence with `{}`.
     """
     weight = WEIGHTS | dict(_read_weight(pair) for pair in weights)
@@ -144,9 +159,15 @@ def build_query(
     if text:
         parts.append(TextPart(text=text, weight=weight["text"], template=sentence))
     parts += [ImagePart(path=path, weight=weight["image"]) for path in images]
-    parts += [RecordPart(record_id=record_id, weight=weight["like"]) for record_id in like]
+    parts += share_weight(like, weight["like"])
+    parts += share_weight(unlike, -weight["unlike"])
     parts += [TextPart(text=away, weight=-weight["minus"], template=sentence) for away in minus]
     return Query(parts=tuple(parts))
+
+
+def share_weight(record_ids: Sequence[str], weight: float) -> list[RecordPart]:
+    """The mean of records, at a weight: each has its share of it."""
+    return [RecordPart(record_id=record_id, weight=weight / len(record_ids)) for record_id in record_ids]
 
 
 def _read_weight(pair: str) -> tuple[str, float]:

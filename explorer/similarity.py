@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from explorer.query import Query
+from explorer.retrieval import score_rows_of
 from explorer.search import Searcher
 
 if TYPE_CHECKING:
@@ -37,13 +38,9 @@ def score_rows(searcher: Searcher, query: Query, rows: Int64[np.ndarray, " m"]) 
     """The exact similarity of each given row; every one is compared, whatever the index."""
     import numpy as np
 
-    vector = searcher.encode(query)
-    found = searcher.index.search(vector[None], max(len(rows), 1), allowed=rows)
-    is_hit = found.rows[0] >= 0
-    order = np.argsort(found.rows[0][is_hit])
-    scores = found.scores[0][is_hit][order]
-    return Similarity(
-        rows=found.rows[0][is_hit][order],
-        scores=scores,
-        percentiles=searcher.measure_percentiles(query, vector, scores),
-    )
+    vector, seen = searcher.encode(query), searcher.look()
+    scores = score_rows_of(seen, vector, rows, searcher.similarity_of(query))
+    is_held = ~np.isnan(scores)
+    order = np.argsort(rows[is_held])
+    held, scores = rows[is_held][order], scores[is_held][order]
+    return Similarity(rows=held, scores=scores, percentiles=searcher.rate(seen, query, vector, scores))

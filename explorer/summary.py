@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from explorer.reliability_store import Reliability, list_reliabilities
 from indexer.corpus import OWN_COLUMNS, STATUS_IMAGE, Corpus, Space
-from indexer.neighbours import IndexFacts, read_index_facts
+from indexer.index.facts import IndexFacts
+from indexer.index.storage import has_index, read_index
 from indexer.rejections import Rejection, read_rejections
 from indexer.terms import RANKS
-from indexer.vectors import open_vectors
+from indexer.vectors import live_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,15 +47,17 @@ class SpaceSummary:
     """One space.
 
     Attributes:
-        n_vectors: images embedded.
+        n_vectors: images embedded, those of removed records apart.
         index: what is known of its index; None while there is none.
         map_facts: how its map was made; None while there is none.
+        reliabilities: how far identifications can be believed, by each method that was asked of this index.
     """
 
     space: Space
     n_vectors: int
     index: IndexFacts | None
     map_facts: dict[str, Any] | None
+    reliabilities: tuple[Reliability, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +65,13 @@ class CorpusSummary:
     """A corpus in numbers.
 
     Attributes:
-        n_records: records, with or without image.
+        n_records: records, with or without image; removed ones are counted nowhere but in `n_removed`.
         n_images: records with an image.
         n_occurrences: different occurrences.
         taxa: rank → different names there, for the ranks that are there.
         columns: of the records, ours left out.
         rejections: refused images.
+        n_removed: records that were removed and can be brought back.
         created, created_with: when, and with which version.
     """
 
@@ -77,6 +82,7 @@ class CorpusSummary:
     columns: tuple[ColumnSummary, ...]
     spaces: tuple[SpaceSummary, ...]
     rejections: tuple[Rejection, ...]
+    n_removed: int
     created: str
     created_with: str
 
@@ -102,6 +108,7 @@ def summarise(corpus: Corpus) -> CorpusSummary:
         columns=columns,
         spaces=tuple(_summarise_space(space) for space in corpus.spaces().values()),
         rejections=tuple(read_rejections(corpus.rejected_path).values()),
+        n_removed=len(corpus.removed_rows()),
         created=facts["created"],
         created_with=facts["created_with"],
     )
@@ -144,6 +151,7 @@ def print_summary(corpus: Corpus) -> None:
     console.print(
         f"records: {summary.n_records:,}, of {summary.n_occurrences:,} occurrences; "
         f"{summary.n_images:,} with an image; {len(summary.rejections):,} images rejected"
+        + (f"; {summary.n_removed:,} more were removed" if summary.n_removed else "")
     )
     if summary.taxa:
         console.print("taxa: " + ", ".join(f"{n:,} {rank}" for rank, n in summary.taxa.items()))
@@ -170,13 +178,13 @@ def describe_space(summary: SpaceSummary) -> str:
     index = "no index yet"
     if summary.index:
         index = f"{summary.index.kind} index of {summary.index.n:,}, because {summary.index.reason}"
-        index += "" if summary.index.is_exact else f", recall@10 {summary.index.recall:.4f}"
+        index += "" if summary.index.is_exact else f", {summary.index.describe_recall()}"
     drawn = "no map yet"
     if summary.map_facts:
         drawn = f"map by {summary.map_facts['method']}, trustworthiness {summary.map_facts['trustworthiness']:.3f}"
     return (
         f"space {summary.space.name}: {made}; {summary.n_vectors:,} vectors of {summary.space.dimension} dimensions; "
-        f"{index}; {drawn}"
+        f"{index}; {drawn}" + "".join(f"; {found.describe()}" for found in summary.reliabilities)
     )
 
 
@@ -188,10 +196,11 @@ def _say(value: object) -> str:
 def _summarise_space(space: Space) -> SpaceSummary:
     from indexer.files import read_json
 
-    dataset = open_vectors(space)
+    stored = read_index(space) if has_index(space) else None
     return SpaceSummary(
         space=space,
-        n_vectors=dataset.count_rows() if dataset else 0,
-        index=read_index_facts(space)[0] if space.index_path.exists() else None,
+        n_vectors=len(live_rows(space)),
+        index=stored.facts if stored else None,
+        reliabilities=tuple(list_reliabilities(space, stored.digest)) if stored else (),
         map_facts=read_json(space.map_path()) if space.map_path().exists() else None,
     )

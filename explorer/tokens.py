@@ -39,6 +39,11 @@ def image_name(token: str) -> str:
     return _split_image(token)[2]
 
 
+def image_fingerprint(token: str) -> str:
+    """The fingerprint of the space that a token was made for; QueryError where it is no token."""
+    return _split_image(token)[0]
+
+
 def unpack_image(token: str, *, fingerprint: str) -> Float32[np.ndarray, " d"]:
     """The unit vector that `pack_image` wrote; QueryError where the token is damaged or of another fingerprint."""
     import numpy as np

@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from explorer.captions import MISSING
+from explorer.diversity import Diversity
 from explorer.filters import ColumnCondition, Filter
-from explorer.query import TEMPLATES, WEIGHTS, Part, Query, RecordPart, TextPart, VectorPart
-from explorer.tokens import image_name, unpack_image
+from explorer.fusion import Fusion
+from explorer.query import TEMPLATES, WEIGHTS, Part, Query, TextPart, VectorPart, share_weight
+from explorer.request import Request
+from explorer.tokens import image_fingerprint, image_name, unpack_image
 from indexer.errors import QueryError
 
 N_HITS = (12, 24, 48, 96, 192)
@@ -88,9 +91,11 @@ class View:
     Attributes:
         asks: parts of the query, in the order in which they were added.
         template: name of the template of its texts.
-        space: None is the first one made.
+        spaces: asked together; the map shows the first. None at all is the first one made.
+        fusion: how several spaces become one answer.
         n_hits: cards of an answer, or of a page of records.
         all_images: whether images of one occurrence each take a card.
+        per_species, diverse, no_duplicates: as `explorer.diversity.Diversity` explains.
         offset: first record of the page shown while nothing is asked, or of the selection.
         taxon: a name at any rank.
         filters: one per column.
@@ -101,9 +106,13 @@ class View:
 
     asks: tuple[Ask, ...] = ()
     template: str = "raw"
-    space: str | None = None
+    spaces: tuple[str, ...] = ()
+    fusion: Fusion = Fusion.RANK
     n_hits: int = N_HITS[1]
     all_images: bool = False
+    per_species: int | None = None
+    diverse: float = 0.0
+    no_duplicates: bool = False
     offset: int = 0
     taxon: str | None = None
     filters: tuple[ColumnFilter, ...] = ()
@@ -115,6 +124,16 @@ class View:
     def has_wanted(self) -> bool:
         """Whether the query looks for something; without that nothing can be pushed away from."""
         return any(ask.is_wanted for ask in self.asks)
+
+    @property
+    def space(self) -> str | None:
+        """The space that the map shows; None is the first one made."""
+        return self.spaces[0] if self.spaces else None
+
+    @property
+    def diversity(self) -> Diversity:
+        """How the answer is spread out."""
+        return Diversity(per_species=self.per_species, diverse=self.diverse, no_duplicates=self.no_duplicates)
 
     def with_ask(self, kind: AskKind, value: str) -> View:
         """The view with one more part; a text replaces the text there is, an empty one removes it."""
@@ -128,8 +147,14 @@ class View:
         return replace(self, asks=(*kept, *added), offset=0)
 
     def without_ask(self, ask: Ask) -> View:
-        """The view with one part less."""
-        return replace(self, asks=tuple(other for other in self.asks if other != ask), offset=0)
+        """The view with one part less; an image goes with what stands for it in other spaces."""
+        gone = (ask.kind, ask.label)
+        return replace(self, asks=tuple(other for other in self.asks if (other.kind, other.label) != gone), offset=0)
+
+    @property
+    def shown_asks(self) -> tuple[Ask, ...]:
+        """The parts as a reader counts them: an image once, however many spaces it was prepared for."""
+        return tuple({(ask.kind, ask.label): ask for ask in reversed(self.asks)}.values())[::-1]
 
     def value_of(self, kind: AskKind) -> str:
         """The text of that kind; empty where there is none."""
@@ -156,7 +181,18 @@ def build_query(view: View, *, fingerprint: str) -> Query | None:
         raise QueryError(
             "query: it only says what to keep away from. Describe what to look for, or press 'More like this'."
         )
-    return Query(parts=tuple(_build_part(ask, view.template, fingerprint) for ask in view.asks))
+    liked, disliked = ([ask.value for ask in view.asks if ask.kind is kind] for kind in (AskKind.LIKE, AskKind.UNLIKE))
+    parts: list[Part] = [_build_image(ask, fingerprint) for ask in _images_for(view, fingerprint)]
+    parts += [_build_text(ask, view.template) for ask in view.asks if ask.kind in (AskKind.TEXT, AskKind.WITHOUT)]
+    parts += [*share_weight(liked, WEIGHTS["like"]), *share_weight(disliked, -WEIGHTS["unlike"])]
+    return Query(parts=tuple(parts))
+
+
+def build_request(view: View) -> Request:
+    """How the query of a view is to be answered."""
+    return Request(
+        k=view.n_hits, record_filter=build_filter(view), all_images=view.all_images, diversity=view.diversity
+    )
 
 
 def build_filter(view: View) -> Filter:
@@ -175,7 +211,7 @@ def _build_condition(condition: ValuesFilter | RangeFilter) -> ColumnCondition:
 
 def describe_query(view: View) -> str:
     """The query in words, as pages and downloads give it; empty while nothing is asked."""
-    return "; ".join(f"{ask.kind} {ask.label}" for ask in view.asks)
+    return "; ".join(f"{ask.kind} {ask.label}" for ask in view.shown_asks)
 
 
 def describe_filter(view: View) -> str:
@@ -184,11 +220,18 @@ def describe_filter(view: View) -> str:
     return "; ".join(parts + [text for text in (condition.describe() for condition in view.filters) if text])
 
 
-def _build_part(ask: Ask, template: str, fingerprint: str) -> Part:
-    if ask.kind is AskKind.IMAGE:
-        vector = unpack_image(ask.value, fingerprint=fingerprint)
-        return VectorPart(vector=vector, name=ask.label, weight=WEIGHTS["image"])
-    if ask.kind in (AskKind.LIKE, AskKind.UNLIKE):
-        return RecordPart(record_id=ask.value, weight=WEIGHTS["like"] if ask.is_wanted else -WEIGHTS["minus"])
+def _images_for(view: View, fingerprint: str) -> list[Ask]:
+    """The images as this space is asked them; one that was prepared for others alone stays, to be refused by name."""
+    images = [ask for ask in view.asks if ask.kind is AskKind.IMAGE]
+    prepared = {ask.label for ask in images if image_fingerprint(ask.value) == fingerprint}
+    return [ask for ask in images if ask.label not in prepared or image_fingerprint(ask.value) == fingerprint]
+
+
+def _build_image(ask: Ask, fingerprint: str) -> VectorPart:
+    vector = unpack_image(ask.value, fingerprint=fingerprint)
+    return VectorPart(vector=vector, name=ask.label, weight=WEIGHTS["image"])
+
+
+def _build_text(ask: Ask, template: str) -> TextPart:
     weight = WEIGHTS["text"] if ask.is_wanted else -WEIGHTS["minus"]
     return TextPart(text=ask.value, weight=weight, template=TEMPLATES[template])

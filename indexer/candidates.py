@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.corpus import Corpus, Space
+from indexer.errors import ImageError
 from indexer.files import hash_file
+from indexer.images import MAX_BYTES
+from indexer.object_storage import read_address, read_object
 from indexer.records import label_folder, update_uris
-from indexer.rejections import Rejection
+from indexer.rejections import ABSENT, Rejection, file_stamp
 from indexer.vectors import embedded_rows
 
 if TYPE_CHECKING:
@@ -51,6 +55,7 @@ class Listing:
         n_refused: images that were refused before and have not changed.
         n_moved: records whose file was found at another place, with the same content.
         n_renamed: new records whose id was taken by another image.
+        n_removed: images of the source whose record was removed from the corpus, and stays so.
     """
 
     records: pa.Table
@@ -60,6 +65,7 @@ class Listing:
     n_refused: int
     n_moved: int
     n_renamed: int
+    n_removed: int
 
 
 def list_candidates(
@@ -70,7 +76,7 @@ def list_candidates(
     A candidate is the record of the same uri; else the record of the same record_id (or of the id that this source's
     folder gave it) if that record has no image, or if its file is gone and the candidate has the same content: the
     file has moved, and its uri is brought up to date. Else it is new, and takes `<folder>/<record_id>` as its id
-    where the id is taken.
+    where the id is taken. Records that were removed from the corpus are no candidates.
     """
     known = _Known.of(corpus)
     uris, ids = records.column("uri").to_pylist(), records.column("record_id").to_pylist()
@@ -79,6 +85,7 @@ def list_candidates(
     update_uris(corpus, moved)
     names = _name_records(ids, matches, known, root)
     done = set(embedded_rows(space).tolist()) if space else set()
+    removed = set(corpus.removed_rows().tolist())
     standing = {uri for uri, refusal in refused.items() if refusal.still_stands}
     listed = [
         Candidate(
@@ -90,17 +97,19 @@ def list_candidates(
             sha256=match.sha256 if match else None,
         )
         for position, (uri, name, match) in enumerate(zip(uris, names, matches, strict=True))
-        if (match is None or match.row not in done) and uri not in standing
+        if (match is None or match.row not in done | removed) and uri not in standing
     ]
-    rows = {match.row for match in matches if match}
+    matched = {match.row for match in matches if match}
+    rows = matched - removed
     return Listing(
         records=_rename(records, names),
-        candidates=(*listed, *_unlisted(known, rows | done, standing)),
+        candidates=(*listed, *_unlisted(known, matched | done | removed, standing)),
         n_present=len(rows & done),
         n_known=len(rows),
         n_refused=len(standing),
         n_moved=len(moved),
         n_renamed=sum(name != own for name, own, match in zip(names, ids, matches, strict=True) if match is None),
+        n_removed=len(matched & removed),
     )
 
 
@@ -129,7 +138,7 @@ class _Known:
     def of(cls, corpus: Corpus) -> _Known:
         if not corpus.has_records():
             return cls(by_id={}, by_uri={})
-        columns = corpus.read_columns(["row", "record_id", "uri", "sha256"]).columns
+        columns = corpus.read_columns(["row", "record_id", "uri", "sha256"], with_removed=True).columns
         rows, ids, uris, shas = (column.to_pylist() for column in columns)
         records = [
             _Record(row=row, record_id=record_id, uri=uri, sha256=sha256)
@@ -150,8 +159,18 @@ class _Known:
 
 
 def _is_moved_file(record: _Record, uri: str) -> bool:
-    is_gone = record.uri is not None and not Path(record.uri).exists()
-    return is_gone and Path(uri).is_file() and hash_file(Path(uri)) == record.sha256
+    is_gone = record.uri is not None and file_stamp(Path(record.uri)) == ABSENT
+    return is_gone and _hash_image(uri) == record.sha256
+
+
+def _hash_image(uri: str) -> str | None:
+    address = read_address(uri)
+    if address is None:
+        return hash_file(Path(uri)) if Path(uri).is_file() else None
+    try:
+        return hashlib.sha256(read_object(address, at_most=MAX_BYTES)).hexdigest()
+    except ImageError:
+        return None
 
 
 def _name_records(ids: Sequence[str], matches: Sequence[_Record | None], known: _Known, root: Path) -> list[str]:

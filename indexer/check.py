@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from indexer.corpus import STATUS_IMAGE, Corpus, Space
 from indexer.errors import InputError
 from indexer.files import hash_file, read_json
-from indexer.maps import load_map
-from indexer.neighbours import indexed_rows, open_index, read_index_facts
+from indexer.index.opened import open_index
+from indexer.index.storage import has_index, read_index
+from indexer.maps import read_map
+from indexer.object_storage import is_object
 from indexer.records import own_types
 from indexer.rejections import read_rejections
+from indexer.removals import read_removals
 from indexer.vectors import embedded_rows, open_vectors, vector_schema
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def check_corpus(corpus: Corpus) -> CheckReport:
     checks: list[tuple[str, Callable[[], Iterator[str]]]] = [
         ("columns", lambda: _check_columns(corpus)),
         ("records", lambda: _check_records(corpus)),
+        ("removed.parquet", lambda: _check_removals(corpus)),
         ("rejected.csv", lambda: _check_rejections(corpus)),
     ]
     spaces = _read_spaces(corpus, faults)
@@ -92,8 +96,8 @@ def _check_records(corpus: Corpus) -> Iterator[str]:
     repeated = len(rows) - len(pc.unique(table.column("record_id")))
     if repeated:
         yield f"{repeated} record ids are not unique"
-    if any(not PurePath(uri).is_absolute() for uri in table.column("uri").drop_null().to_pylist()):
-        yield "there are uris that are no absolute paths"
+    if any(not (PurePath(uri).is_absolute() or is_object(uri)) for uri in table.column("uri").drop_null().to_pylist()):
+        yield "there are uris that are neither absolute paths nor s3:// addresses"
     images = pc.sum(pc.equal(table.column("status"), STATUS_IMAGE)).as_py() or 0
     for column in ("thumbnail", "sha256"):
         present = dataset.count_rows(filter=f"{column} IS NOT NULL")
@@ -108,6 +112,17 @@ def _check_columns(corpus: Corpus) -> Iterator[str]:
     for name, kind in own_types().items():
         if name not in schema.names or schema.field(name).type != kind:
             yield f"the column {name} is missing or not {kind}"
+
+
+def _check_removals(corpus: Corpus) -> Iterator[str]:
+    import numpy as np
+
+    rows = read_removals(corpus.removed_path).column("row").to_numpy()
+    if (np.diff(rows) <= 0).any():
+        yield "its rows are not ascending"
+    strange = rows[(rows < 0) | (rows >= corpus.count_rows())]
+    if len(strange):
+        yield f"it lists {len(strange)} rows that are no record (first: {strange[0]})"
 
 
 def _check_rejections(corpus: Corpus) -> Iterator[str]:
@@ -146,7 +161,7 @@ def _check_vectors(corpus: Corpus, space: Space) -> Iterator[str]:
         yield f"{n_bad} vectors are not of unit length"
     if len(np.unique(rows)) != len(rows):
         yield f"{len(rows) - len(np.unique(rows))} rows have more than one vector"
-    if len(rows) and (rows.min() < 0 or rows.max() >= corpus.count_records()):
+    if len(rows) and (rows.min() < 0 or rows.max() >= corpus.count_rows()):
         yield "there are vectors of rows that are no record"
 
 
@@ -160,16 +175,17 @@ def _count_bad(values: Float32[np.ndarray, "n d"]) -> int:
 def _check_index(space: Space) -> Iterator[str]:
     import numpy as np
 
-    if not space.index_path.exists():
+    if not has_index(space):
         return
-    _, file, digest = read_index_facts(space)
-    if hash_file(file) != digest:
-        yield f"{file.name} is not the file that index.json describes (its digest differs)"
-        return
-    rows = indexed_rows(open_index(space))
-    dataset = open_vectors(space)
-    stored = dataset.to_table(columns=["row"]).column("row").to_numpy() if dataset else np.empty(0, np.int64)
-    strange = np.setdiff1d(rows, stored)
+    stored = read_index(space)
+    for name, digest in stored.digests.items():
+        if hash_file(stored.folder / name) != digest:
+            yield f"{name} is not the file that index.json describes (its digest differs)"
+            return
+    rows = open_index(space).rows
+    if len(np.unique(rows)) != len(rows):
+        yield f"{len(rows) - len(np.unique(rows))} rows stand in it more than once"
+    strange = np.setdiff1d(rows, embedded_rows(space))
     if len(strange):
         yield f"it holds {len(strange)} rows that have no vector (first: {strange[0]})"
 
@@ -178,7 +194,7 @@ def _check_maps(space: Space) -> Iterator[str]:
     import numpy as np
 
     for description in sorted(space.folder.glob("maps/*/map.json")):
-        stored = load_map(space, description.parent.name)
+        stored = read_map(space, description.parent.name)
         if hash_file(description.parent / read_json(description)["file"]) != stored.digest:
             yield f"{description.parent.name}: the coordinates are not those that map.json describes (digest differs)"
         if not np.isfinite(stored.positions).all():
@@ -190,18 +206,30 @@ def _check_maps(space: Space) -> Iterator[str]:
             yield f"{description.parent.name}: shows {len(strange)} rows that have no vector (first: {strange[0]})"
 
 
+def _rows_with_image(corpus: Corpus) -> Int64[np.ndarray, " n"]:
+    """The rows that the corpus shows and that have an image."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    if not corpus.has_records():
+        return np.empty(0, np.int64)
+    table = corpus.read_columns(["row", "status"])
+    rows: Int64[np.ndarray, " n"] = table.column("row").filter(pc.equal(table["status"], STATUS_IMAGE)).to_numpy()
+    return rows
+
+
 def _list_pending(corpus: Corpus, space: Space) -> list[str]:
+    import numpy as np
+
+    from indexer.index.building import is_current
     from indexer.maps import has_current_map
-    from indexer.neighbours import is_current
 
     found = []
-    n_images = int(corpus.open_records().count_rows(filter=f"status = '{STATUS_IMAGE}'")) if corpus.has_records() else 0
-    dataset = open_vectors(space)
-    n_vectors = dataset.count_rows() if dataset else 0
-    if space.encoder and n_vectors < n_images:
-        found.append(f"space {space.name}: {n_images - n_vectors:,} images have no vector yet")
+    n_waiting = len(np.setdiff1d(_rows_with_image(corpus), embedded_rows(space)))
+    if space.encoder and n_waiting:
+        found.append(f"space {space.name}: {n_waiting:,} images have no vector yet")
     if not is_current(space):
-        found.append(f"space {space.name}: the index does not hold every vector yet")
+        found.append(f"space {space.name}: the index lacks vectors, or holds removed records still")
     if not has_current_map(space):
         found.append(f"space {space.name}: the map does not show every vector yet")
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import CorpusError, QueryError
-from indexer.files import is_table, read_json, remove_leftovers, write_json
+from indexer.files import explaining_full_disk, is_table, read_json, remove_leftovers, write_json
+from indexer.object_storage import read_address
+from indexer.removals import REMOVED_FILE, is_among, read_removed_rows, without_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +69,15 @@ class Space:
         """The description of the index; it names the index file."""
         return self.folder / "index.json"
 
+    @property
+    def corpus_path(self) -> Path:
+        """The directory of its corpus."""
+        return self.folder.parent.parent
+
+    def removed_rows(self) -> Int64[np.ndarray, " m"]:
+        """The rows of the corpus that were removed, ascending, whether they have a vector here or not."""
+        return read_removed_rows(self.corpus_path / REMOVED_FILE)
+
     def map_path(self, name: str = "umap") -> Path:
         """The description of a map; it names the file of coordinates."""
         return self.folder / "maps" / name / "map.json"
@@ -93,17 +104,39 @@ class Corpus:
         """The CSV of refused images."""
         return self.path / "rejected.csv"
 
+    @property
+    def removed_path(self) -> Path:
+        """The list of removed records."""
+        return self.path / REMOVED_FILE
+
     def open_records(self) -> Any:
-        """The latest version of the records table (a `lance.LanceDataset`); CorpusError while there is none."""
+        """The latest version of the records table (a `lance.LanceDataset`), removed records included.
+
+        CorpusError while there is none.
+        """
         return _open_table(self.records_path, f"{self.name}: no record is stored yet")
 
     def has_records(self) -> bool:
         """Whether any record has been committed."""
         return is_table(self.records_path)
 
-    def count_records(self) -> int:
-        """How many records the corpus holds."""
+    def count_rows(self) -> int:
+        """How many rows were given, those of removed records included; the next record gets this one."""
         return int(self.open_records().count_rows()) if self.has_records() else 0
+
+    def count_records(self) -> int:
+        """How many records the corpus shows: all but the removed ones."""
+        return self.count_rows() - len(self.removed_rows())
+
+    def removed_rows(self) -> Int64[np.ndarray, " m"]:
+        """The rows of removed records, ascending. Reading it again costs microseconds while nothing changes."""
+        return read_removed_rows(self.removed_path)
+
+    def live_rows(self) -> Int64[np.ndarray, " n"]:
+        """The rows of all records but the removed ones, ascending."""
+        import numpy as np
+
+        return without_rows(np.arange(self.count_rows()), self.removed_rows())
 
     def column_types(self) -> dict[str, pa.DataType]:
         """The type of every column of the records, thumbnails left out."""
@@ -111,9 +144,20 @@ class Corpus:
             return {}
         return {field.name: field.type for field in self.open_records().schema if field.name != "thumbnail"}
 
-    def read_columns(self, columns: Sequence[str]) -> pa.Table:
-        """The named columns of all records, in row order."""
-        return self.open_records().to_table(columns=list(columns))
+    def read_columns(self, columns: Sequence[str], *, with_removed: bool = False) -> pa.Table:
+        """The named columns of the records, in row order.
+
+        Args:
+            columns: names.
+            with_removed: whether removed records are among them. Only then is the place of a record its row.
+        """
+        import numpy as np
+
+        table = self.open_records().to_table(columns=list(columns))
+        removed = self.removed_rows()
+        if with_removed or not len(removed):
+            return table
+        return table.filter(~is_among(np.arange(table.num_rows), removed))
 
     def read_rows(
         self, rows: Sequence[int] | Int64[np.ndarray, " n"], columns: Sequence[str] | None = None
@@ -128,7 +172,29 @@ class Corpus:
         return found
 
     def find_record(self, record_id: str) -> int:
-        """The row of a record; QueryError, with the nearest ids, where there is none."""
+        """The row of a record; QueryError, with the nearest ids, where there is none, and where it was removed."""
+        row = self.find_row(record_id)
+        if row in self.removed_rows():
+            raise QueryError(
+                f"{self.name}: the record {record_id!r} was removed. Bring it back with: "
+                f"morphospace remove {self.path} --record-id {record_id!r} --undo"
+            )
+        return row
+
+    def find_records(self, record_ids: Iterable[str]) -> dict[str, int]:
+        """The row of each record by its id, at one look; QueryError as in `find_record`."""
+        wanted = dict.fromkeys(record_ids)
+        quoted = ", ".join("'" + record_id.replace("'", "''") + "'" for record_id in wanted)
+        table = self.open_records().to_table(columns=["row", "record_id"], filter=f"record_id IN ({quoted})")
+        found = dict(zip(table.column("record_id").to_pylist(), table.column("row").to_pylist(), strict=True))
+        removed = set(self.removed_rows().tolist())
+        for record_id in wanted:
+            if record_id not in found or found[record_id] in removed:
+                self.find_record(record_id)
+        return found
+
+    def find_row(self, record_id: str) -> int:
+        """The row of a record, removed or not; QueryError, with the nearest ids, where there is none."""
         quoted = record_id.replace("'", "''")
         found = self.open_records().to_table(columns=["row"], filter=f"record_id = '{quoted}'")
         if found.num_rows == 0:
@@ -203,9 +269,10 @@ class Corpus:
                 f"{self.name}: {who} is writing to it. Wait for that job or stop it, then run this again."
             ) from None
         try:
-            holder.write_text(f"a job (process {os.getpid()}, since {_now()})", encoding="utf-8")
-            remove_leftovers(self.path)
-            yield
+            with explaining_full_disk(self.path):
+                remove_leftovers(self.path)
+                holder.write_text(f"a job (process {os.getpid()}, since {_now()})", encoding="utf-8")
+                yield
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
@@ -213,6 +280,7 @@ class Corpus:
 
 def open_corpus(path: Path) -> Corpus:
     """The corpus at `path`; CorpusError where there is none, or one of a format that this version cannot read."""
+    _refuse_storage(path)
     description = path / "corpus.json"
     if not description.exists():
         source, place = (path, f"{path}.corpus") if path.is_dir() and any(path.iterdir()) else ("SOURCE", path)
@@ -230,6 +298,7 @@ def open_corpus(path: Path) -> Corpus:
 
 def create_corpus(path: Path) -> Corpus:
     """The corpus at `path`, made where it is absent; CorpusError where `path` holds something else."""
+    _refuse_storage(path)
     if (path / "corpus.json").exists():
         return open_corpus(path)
     if path.exists() and (not path.is_dir() or any(not _is_beginning(file) for file in path.iterdir())):
@@ -241,6 +310,16 @@ def create_corpus(path: Path) -> Corpus:
     }
     write_json(path / "corpus.json", facts)
     return Corpus(path=path)
+
+
+def _refuse_storage(path: Path) -> None:
+    """A corpus is locked by the operating system and its index is mapped into memory: neither works in a bucket."""
+    address = read_address(path)
+    if address:
+        raise CorpusError(
+            f"{address}: a corpus lies on a local or shared disk; object storage is for its source alone. "
+            "Name a local directory, and copy the finished corpus with `aws s3 sync`."
+        )
 
 
 def _is_beginning(file: Path) -> bool:

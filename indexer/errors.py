@@ -5,6 +5,7 @@
     ├── ImageError       one image that was refused (never stops a job)
     ├── EncoderError     a model that cannot be loaded, or whose spec is not the space's
     ├── CorpusError      a corpus that is missing, locked, broken or of another format
+    ├── ClusterError     a cluster of machines that cannot be used as asked
     └── QueryError       a question that cannot be asked of this corpus
 
 Anything else that is raised is a bug of ours and keeps its traceback. Messages have the form
@@ -30,6 +31,10 @@ class EncoderError(InputError):
 
 class CorpusError(InputError):
     """A corpus that is missing, locked by another job, broken, or of another format."""
+
+
+class ClusterError(InputError):
+    """A cluster of machines that cannot be used as asked."""
 
 
 class QueryError(InputError):

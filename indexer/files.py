@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from indexer.errors import CorpusError
+
+_FULL_DISK = (r"No space left on device", r"os error 28\b", r"\d+ requested and \d+ written")
+"""How Lance, FAISS and numpy say it; they give no error number."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -53,6 +59,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_stamp(path: Path) -> tuple[int, ...]:
+    """What changes whenever a file is replaced or a folder gains or loses an entry; empty where there is none.
+
+    Costs microseconds, so that a reader can ask before every answer.
+    """
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return ()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hex digits."""
     with path.open("rb") as file:
@@ -80,6 +98,27 @@ def publish(
             former.unlink(missing_ok=True)
 
 
+@contextmanager
+def explaining_full_disk(folder: Path) -> Iterator[None]:
+    """Turn the error of a full disk, which each library words in its own way, into a CorpusError that says so."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if not _is_full_disk(error):
+            raise
+        free = shutil.disk_usage(folder).free
+        raise CorpusError(
+            f"{folder.name}: the disk is full ({free / 1e6:,.1f} MB free at {folder}); what was committed before is "
+            "whole. Free some space and run the same command again."
+        ) from error
+
+
+def _is_full_disk(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(re.search(words, str(error)) for words in _FULL_DISK)
+
+
 def is_table(path: Path) -> bool:
     """Whether a Lance table has been committed; a writer killed in its very first commit leaves data and no version."""
     return (path / "_versions").is_dir()
@@ -92,4 +131,8 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(table)
     for pattern in ("**/.*.part", "**/.*.draft"):
         for leftover in folder.glob(pattern):
-            leftover.unlink(missing_ok=True)
+            # Records are removed without this lock: what begins so may be in the making.
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            elif not leftover.name.startswith(".removed.parquet."):
+                leftover.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from indexer.names import TaxonName, read_folder_name
+from indexer.object_storage import list_objects, read_address
 
 # Files that lie beside images and are known not to be any. All others are tried, so that a broken or misnamed image is
 # refused by name instead of being passed over.
@@ -82,12 +83,17 @@ def list_files(root: Path) -> FolderFiles:
 
     Links to folders are followed, each folder is searched once; corpora of ours are passed over.
     """
-    found = sorted(_walk(root), key=lambda path: path.split("/"))
+    address = read_address(root)
+    found = sorted(_walk(root) if address is None else _list_storage(address), key=lambda path: path.split("/"))
     readable = [readable_name(path) for path in found]
     return FolderFiles(
         paths=tuple(path for path, name in zip(found, readable, strict=True) if path == name),
         misnamed=tuple(name for path, name in zip(found, readable, strict=True) if path != name),
     )
+
+
+def _list_storage(folder: str) -> Iterator[str]:
+    return (key for key in list_objects(folder) if not any(_is_hidden(part) for part in key.split("/")))
 
 
 def nearest_names(files: Sequence[str], root: Path) -> tuple[list[TaxonName], list[str | None]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from indexer.folders import list_files
+from indexer.object_storage import is_object, list_objects, read_address
 
 _ELSEWHERE = re.compile(r"^(https?|ftp|s3|gs)://", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"^([A-Za-z]:)?/")
@@ -30,8 +31,8 @@ class ImageFile:
 
 
 def is_remote(cell: str) -> bool:
-    """Whether the cell is an address of the web or of an object store instead of a file."""
-    return bool(_ELSEWHERE.match(cell))
+    """Whether the cell is an address that no image is read from: of the web, or of a store other than S3."""
+    return bool(_ELSEWHERE.match(cell)) and not is_object(cell)
 
 
 def _place(cell: str, root: str) -> str:
@@ -98,6 +99,21 @@ def _guess_images(cells: Mapping[int, str], roots: Sequence[str]) -> dict[int, I
     return guesses
 
 
+def _find_object(cell: str, root: str) -> ImageFile:
+    return ImageFile(uri=cell, name=cell.removeprefix(f"{root}/"), is_there=True)
+
+
+def _find_objects(cells: Sequence[str], root: str) -> list[ImageFile]:
+    names = [cell if is_object(cell) else _place(cell, "/")[1:].lstrip("/") for cell in cells]
+    there = set() if all(map(is_object, names)) else set(list_objects(root))
+    return [
+        _find_object(name, root)
+        if is_object(name)
+        else ImageFile(uri=f"{root}/{name}", name=name, is_there=name in there)
+        for name in names
+    ]
+
+
 def find_images(cells: Sequence[str], roots: Sequence[Path]) -> list[ImageFile]:
     """The file that each cell names, relative to the first of `roots` under which it is.
 
@@ -107,9 +123,13 @@ def find_images(cells: Sequence[str], roots: Sequence[Path]) -> list[ImageFile]:
     (`trip/siteA/1.jpg` may be `siteA/1.jpg`, not `siteB/1.jpg`), since cameras number their pictures alike. A name that
     several images bear finds none, and a file that another row names or finds as well is not guessed. A file that
     is nowhere keeps the place where it should be, and the reader of images then refuses it.
+
+    A cell may be an address of object storage, and so may the first root, under which names are then taken as written.
     """
-    folders = [root.as_posix() for root in roots]
-    found = [_find(cell, folders) for cell in cells]
+    folders = [read_address(root) or root.as_posix() for root in roots]
+    if is_object(folders[0]):
+        return _find_objects(cells, folders[0])
+    found = [_find_object(cell, folders[0]) if is_object(cell) else _find(cell, folders) for cell in cells]
     if all(image.is_there for image in found):
         return found
     guesses = _guess_images({row: cells[row] for row, image in enumerate(found) if not image.is_there}, folders)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.errors import ImageError
 from indexer.jpeg import UnusualSamplingError, decode_jpeg
+from indexer.object_storage import read_address, read_object
 from indexer.preprocessing import shrink_pixels
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class DecodedImage:
 
 
 def read_image(path: Path) -> DecodedImage:
-    """The upright RGB pixels of an image file, with its digest and size.
+    """The upright RGB pixels of an image file, or of an object at an `s3://` address, with its digest and size.
 
     Safe to call from several threads; the decoders run outside Python's lock.
 
@@ -116,7 +117,9 @@ def read_image(path: Path) -> DecodedImage:
         ImageError: the file is missing, unreadable, empty, not an image, of a format that is not read, truncated,
             damaged, or larger than `MAX_PIXELS` or `MAX_BYTES`. The message says which.
     """
-    return decode_image(_read_bytes(path), name=str(path))
+    address = read_address(path)
+    data = read_object(address, at_most=MAX_BYTES) if address else _read_bytes(path)
+    return decode_image(data, name=address or str(path))
 
 
 def decode_image(data: bytes, *, name: str) -> DecodedImage:

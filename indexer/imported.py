@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from indexer.corpus import Corpus, Space, create_corpus
 from indexer.errors import CorpusError, ImageError
-from indexer.job import compact_tables, iterate_shards, refresh_index, refresh_map
+from indexer.job import iterate_shards, refresh_index, refresh_map
 from indexer.records import ImageFacts, admit_columns, append_records, prepare_columns
 from indexer.rejections import Rejection, read_rejections, reject, write_rejections
+from indexer.shards import compact_tables
 from indexer.vectors import append_vectors, embedded_rows
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def import_vectors(settings: ImportSettings, announce: Callable[[str], None]) ->
             write_rejections(corpus.rejected_path, rejections.values())
         n_imported, n_new = _store(corpus, space, found, settings.images, rejections)
         compact_tables(corpus, space)
-        refresh_index(space, announce)
+        refresh_index(corpus, space, announce)
         if settings.with_map:
             refresh_map(space, announce)
     return ImportReport(
@@ -149,7 +150,7 @@ def _store(
     known = _rows_by_id(corpus)
     if not set(records.column("record_id").to_pylist()) <= known.keys():
         admit_columns(corpus, records.schema)
-    done = set(embedded_rows(space).tolist())
+    done = {*embedded_rows(space).tolist(), *corpus.removed_rows().tolist()}
     ids = records.column("record_id").to_pylist()
     n_imported = n_new = 0
     for shard in iterate_shards(len(ids)):
@@ -167,7 +168,7 @@ def _store(
 def _rows_by_id(corpus: Corpus) -> dict[str, int]:
     if not corpus.has_records():
         return {}
-    table = corpus.read_columns(["record_id", "row"])
+    table = corpus.read_columns(["record_id", "row"], with_removed=True)
     return dict(zip(table.column("record_id").to_pylist(), table.column("row").to_pylist(), strict=True))
 
 

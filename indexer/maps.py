@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import CorpusError
 from indexer.files import publish, read_json
-from indexer.neighbours import open_index
-from indexer.vectors import Vectors, load_vectors, open_vectors
+from indexer.index.opened import VectorIndex, open_index
+from indexer.removals import is_among
+from indexer.vectors import Vectors, live_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ class SpaceMap:
 
 
 def make_map(space: Space, *, announce: Callable[[str], None], settings: MapSettings | None = None) -> bool:
-    """Lay a space out with UMAP from the index's own neighbours and store it as the map `umap`.
+    """Lay a space out with UMAP from the index's own vectors and neighbours and store it as the map `umap`.
 
     Trustworthiness (Venna & Kaski 2001, in [0, 1], as scikit-learn computes it with cosine and 15 neighbours) is
     measured on a random sample of 2,000 records. Returns False, with the reason announced, where there are too few
@@ -65,13 +66,14 @@ def make_map(space: Space, *, announce: Callable[[str], None], settings: MapSett
     from importlib.metadata import version
 
     settings = settings or MapSettings()
-    vectors = load_vectors(space) if open_vectors(space) is not None else None
-    if vectors is None or len(vectors.rows) < MIN_VECTORS:
-        n = 0 if vectors is None else len(vectors.rows)
-        announce(f"map of {space.name}: not made, because {n} vectors are fewer than {MIN_VECTORS}")
+    rows = live_rows(space)
+    if len(rows) < MIN_VECTORS:
+        announce(f"map of {space.name}: not made, because {len(rows)} vectors are fewer than {MIN_VECTORS}")
         return False
+    index = open_index(space)
+    vectors = Vectors(rows=rows, values=index.vectors_at(rows), version=index.facts.vectors_version)
     announce(f"map of {space.name}: UMAP of {len(vectors.rows):,} vectors")
-    positions, n_neighbors = _lay_out(space, vectors, settings)
+    positions, n_neighbors = _lay_out(index, vectors, settings)
     facts = {
         "method": "umap",
         "umap_learn": version("umap-learn"),
@@ -93,15 +95,24 @@ def make_map(space: Space, *, announce: Callable[[str], None], settings: MapSett
 
 
 def has_current_map(space: Space) -> bool:
-    """Whether the stored map shows every vector of the space."""
-    dataset = open_vectors(space)
-    if dataset is None or dataset.count_rows() < MIN_VECTORS:
+    """Whether the stored map shows every vector of the space, those of removed records apart."""
+    import numpy as np
+
+    rows = live_rows(space)
+    if len(rows) < MIN_VECTORS:
         return True
-    return space.map_path().exists() and read_json(space.map_path())["n"] == dataset.count_rows()
+    return space.map_path().exists() and bool(np.isin(rows, read_map(space).rows).all())
 
 
 def load_map(space: Space, name: str = "umap") -> SpaceMap:
-    """A stored map; CorpusError where it has not been made."""
+    """A stored map without the records that were removed since; CorpusError where it has not been made."""
+    stored = read_map(space, name)
+    shown = ~is_among(stored.rows, space.removed_rows())
+    return replace(stored, rows=stored.rows[shown], positions=stored.positions[shown])
+
+
+def read_map(space: Space, name: str = "umap") -> SpaceMap:
+    """A map as it is stored; CorpusError where it has not been made."""
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -115,12 +126,12 @@ def load_map(space: Space, name: str = "umap") -> SpaceMap:
     return SpaceMap(rows=table.column("row").to_numpy(), positions=positions, facts=facts, digest=digest)
 
 
-def _lay_out(space: Space, vectors: Vectors, settings: MapSettings) -> tuple[Float32[np.ndarray, "n 2"], int]:
+def _lay_out(index: VectorIndex, vectors: Vectors, settings: MapSettings) -> tuple[Float32[np.ndarray, "n 2"], int]:
     import numpy as np
     import umap
 
     n_neighbors = min(settings.n_neighbors, len(vectors.rows) - 1)
-    indices, distances = _nearest(space, vectors, n_neighbors)
+    indices, distances = _nearest(index, vectors, n_neighbors)
     layout = umap.UMAP(
         n_neighbors=n_neighbors,
         min_dist=settings.min_dist,
@@ -137,11 +148,14 @@ def _lay_out(space: Space, vectors: Vectors, settings: MapSettings) -> tuple[Flo
     return np.asarray(positions, np.float32), n_neighbors
 
 
-def _nearest(space: Space, vectors: Vectors, k: int) -> tuple[Int64[np.ndarray, "n k"], Float32[np.ndarray, "n k"]]:
+def _nearest(
+    index: VectorIndex, vectors: Vectors, k: int
+) -> tuple[Int64[np.ndarray, "n k"], Float32[np.ndarray, "n k"]]:
     """Each vector's neighbours as UMAP wants them: itself first, positions instead of rows, cosine distances."""
     import numpy as np
 
-    found = open_index(space).search(vectors.values, k)
+    hidden = np.setdiff1d(index.rows, vectors.rows)
+    found = index.search(vectors.values, k, hidden=hidden)
     positions = np.where(found.rows < 0, -1, np.searchsorted(vectors.rows, found.rows))
     distances = np.where(found.rows < 0, np.inf, np.clip(1 - found.scores, 0, None)).astype(np.float32)
     own = np.arange(len(vectors.rows))

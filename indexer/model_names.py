@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from indexer.errors import EncoderError
+
+if TYPE_CHECKING:
+    from indexer.encoder_spec import EncoderSpec
 
 BUNDLED = "bundled"
 
@@ -128,3 +132,9 @@ def _unknown(model: str) -> str:
         f"--model {model}: no model has this name; use {', '.join(SHORT_NAMES)}, hf-hub:organisation/repository, "
         f"ARCHITECTURE/TAG of open_clip, or local-dir:FOLDER.{did_you_mean(model, list(SHORT_NAMES))}"
     )
+
+
+def pin_model(spec: EncoderSpec) -> str:
+    """The model's name at the revision that made the vectors, so that an update on the hub leaves a corpus as it is."""
+    is_on_hub = spec.model.startswith(f"{ModelKind.HUB}:")
+    return f"{spec.model}@{spec.revision}" if is_on_hub and spec.revision and "@" not in spec.model else spec.model

@@ -91,7 +91,7 @@ def append_records(corpus: Corpus, records: pa.Table, images: Sequence[ImageFact
     import lance
     import pyarrow as pa
 
-    first = corpus.count_records()
+    first = corpus.count_rows()
     rows = list(range(first, first + records.num_rows))
     own = {
         "row": pa.array(rows, pa.int64()),

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from indexer.errors import CorpusError
 from indexer.files import write_atomically
+from indexer.object_storage import read_address, stamp_object
+
+ABSENT = (-1, -1)
+"""Stamp of a file that is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +41,13 @@ class Rejection:
 
 def file_stamp(path: Path) -> tuple[int, int]:
     """Size in bytes and modification time in nanoseconds; (-1, -1) where there is no such file."""
+    address = read_address(path)
+    if address:
+        return stamp_object(address)
     try:
         stat = path.stat()
     except OSError:
-        return -1, -1
+        return ABSENT
     return stat.st_size, stat.st_mtime_ns
 
 

@@ -13,6 +13,7 @@ from indexer.cells import Columns, name_records, read_cells
 from indexer.errors import SourceError
 from indexer.folders import FolderFiles, is_sidecar, list_files, nearest_names, readable_name
 from indexer.image_files import ImageFile, find_images, is_remote
+from indexer.object_storage import fetch_table, read_address
 from indexer.occurrences import find_repeats, is_identifier, occurrence_ids
 from indexer.tables import TABLE_SUFFIXES, Faults, RawTable, read_table
 from indexer.terms import DISPLAY_NAME, FILE, RECORD_ID, assign_columns, find_asked, own_name, plain_name, sort_columns
@@ -82,7 +83,8 @@ def _open_folder(root: Path, path: Path) -> Source:
     tables = [file for file in sidecars if "/" not in file and Path(file).suffix.lower() in TABLE_SUFFIXES]
     if tables:
         notes.append(f"to take names and places from a table, add --manifest {path / tables[0]}")
-    uris = _text([str(root / file) for file in files])
+    place = read_address(root) or str(root)
+    uris = _text([f"{place}/{file}" for file in files])
     records = _make_records(columns, columns[FILE], columns[FILE], uris)
     return Source(path=path, root=root, records=records, notes=tuple(notes))
 
@@ -105,7 +107,7 @@ def _require_files(columns: Columns, raw: RawTable) -> None:
         example = next(cell for cell in cells if is_remote(cell))
         raise SourceError(
             f"{raw.path.name}: {n_remote:,} of {raw.n_rows:,} images are web addresses, such as {example}; "
-            "this version reads image files only. "
+            "this version reads image files and s3:// objects only. "
             "Download them first, and name their files with a column 'file' or --column file=<column>."
         )
     columns[FILE] = columns.pop(source)
@@ -127,8 +129,9 @@ def _locate(columns: Columns, raw: RawTable, roots: Sequence[Path]) -> tuple[lis
     images = find_images(cells, roots)
     missing = [image.name for image in images if not image.is_there]
     if len(missing) == len(images):
+        place = read_address(roots[0]) or roots[0]
         raise SourceError(
-            f"{raw.path.name}: none of its {len(images):,} image files is under {roots[0]}, such as "
+            f"{raw.path.name}: none of its {len(images):,} image files is under {place}, such as "
             f"'{cells[0] if cells else ''}'; paths are relative to the folder of images. "
             "Name that folder: morphospace index FOLDER --manifest TABLE."
         )
@@ -207,6 +210,17 @@ def _note_unlisted(source: Source, manifest: Path) -> Source:
     return replace(source, notes=(*source.notes, *notes))
 
 
+def _open_storage(path: Path, address: str, manifest: Path | None, column_map: Mapping[str, str]) -> Source:
+    if manifest is not None:
+        return _note_unlisted(_open_table(manifest.resolve(), [path], column_map, path), manifest)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        with fetch_table(address) as copy:
+            return _open_table(copy, [path.parent], column_map, path)
+    if column_map:
+        raise SourceError(f"{address}: --column needs a table, and this is a folder; add --manifest TABLE.")
+    return _open_folder(path, path)
+
+
 def open_source(path: Path, *, manifest: Path | None = None, column_map: Mapping[str, str] | None = None) -> Source:
     """The candidate images of a folder, of a table, or of a folder that a table (`manifest`) describes.
 
@@ -217,9 +231,16 @@ def open_source(path: Path, *, manifest: Path | None = None, column_map: Mapping
     A record's id is the table's record_id or uuid where it is complete and unique, else the path. Images that are named
     but not there stay candidates; files that a manifest does not name are left out and noted.
 
+    Both may lie in object storage (`s3://bucket/…`), and a table anywhere may name images there by their addresses.
+
     Raises:
         SourceError: nothing there, not a table, no image, web addresses instead of files, or faulty rows (all listed).
     """
+    if manifest is not None and (address := read_address(manifest)):
+        with fetch_table(address) as copy:
+            return open_source(path, manifest=copy, column_map=column_map)
+    if address := read_address(path):
+        return _open_storage(path, address, manifest, column_map or {})
     for given in filter(None, (path, manifest)):
         if not given.exists():
             raise SourceError(f"{given}: no such file or folder; a source is a folder or a table. Check the path.")

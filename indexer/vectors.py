@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.errors import CorpusError
 from indexer.files import is_table
+from indexer.removals import is_among, without_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +64,7 @@ def append_vectors(space: Space, rows: Int64[np.ndarray, " n"], values: Float32[
 
 
 def embedded_rows(space: Space) -> Int64[np.ndarray, " n"]:
-    """The rows that have a vector in this space, ascending."""
+    """The rows that have a vector in this space, ascending, removed records included."""
     import numpy as np
 
     dataset = open_vectors(space)
@@ -73,8 +74,16 @@ def embedded_rows(space: Space) -> Int64[np.ndarray, " n"]:
     return rows
 
 
+def live_rows(space: Space) -> Int64[np.ndarray, " n"]:
+    """The rows that have a vector in this space and were not removed, ascending."""
+    return without_rows(embedded_rows(space), space.removed_rows())
+
+
 def load_vectors(space: Space) -> Vectors:
-    """All vectors of a space, in memory (4 bytes per value); CorpusError while nothing is embedded."""
+    """The vectors of all records but the removed ones, in memory (4 bytes per value).
+
+    CorpusError while nothing is embedded.
+    """
     import numpy as np
 
     dataset = open_vectors(space)
@@ -83,6 +92,7 @@ def load_vectors(space: Space) -> Vectors:
     table = dataset.to_table()
     rows = table.column("row").to_numpy()
     order = np.argsort(rows, kind="stable")
+    order = order[~is_among(rows[order], space.removed_rows())]
     return Vectors(
         rows=rows[order], values=_as_matrix(table.column("vector"), space.dimension)[order], version=dataset.version
     )

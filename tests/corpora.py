@@ -11,7 +11,8 @@ import pyarrow as pa
 from jaxtyping import Float32
 
 from indexer.corpus import Corpus, Space, create_corpus
-from indexer.neighbours import build_index
+from indexer.index.settings import BuildSettings
+from indexer.job import refresh_index
 from indexer.records import admit_columns, append_records
 from indexer.vectors import append_vectors
 
@@ -43,7 +44,7 @@ def make_vector_corpus(
         space = corpus.add_space("given", dimension=vectors.shape[1], encoder=None)
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         append_vectors(space, np.array(rows, np.int64), unit.astype(np.float32))
-        build_index(space, announce=lambda line: None, exact_up_to=exact_up_to)
+        refresh_index(corpus, space, lambda line: None, settings=BuildSettings(exact_up_to=exact_up_to))
     return corpus, space
 
 

@@ -229,7 +229,7 @@ def _download_once(url: str, path: Path) -> int:
 
 def _open_remote(url: str) -> tuple[Any, str]:
     """The file system of a URL and the place in it; a large tar may take its time, a silent server may not."""
-    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+    from fsspec.core import url_to_fs
 
     options: dict[str, Any] = {}
     if url.partition("://")[0] in ("http", "https"):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from explorer.app.opened import OpenedCorpus, index_digest, open_searcher, space_fingerprint
+from explorer.app.opened import CorpusKey, OpenedCorpus, index_digest, open_searcher, space_fingerprint
+from explorer.fusion import SpaceQuery, search_spaces
 from explorer.query import Query
-from explorer.search import Searcher, SearchResult, pin_model
-from explorer.viewstate import View, build_filter, build_query
+from explorer.search import Searcher, SearchResult
+from explorer.viewstate import View, build_query, build_request
 from indexer.corpus import Space
 from indexer.errors import InputError
+from indexer.model_names import pin_model
 
 if TYPE_CHECKING:
     from explorer.similarity import Similarity
@@ -25,28 +29,24 @@ _WARMED: set[str] = set()
 _log = logging.getLogger(__name__)
 
 
-def answer(opened: OpenedCorpus, space: Space, view: View) -> SearchResult | None:
-    """The hits of the view's query; None while nothing is asked."""
-    query = build_query(view, fingerprint=space_fingerprint(space))
-    if query is None:
-        return None
-    searcher = _prepare(open_searcher(opened, space), query)
-    decisive = View(
-        asks=view.asks,
-        template=view.template,
-        n_hits=view.n_hits,
-        all_images=view.all_images,
-        taxon=view.taxon,
-        filters=view.filters,
-    )
-    return _answer(opened.key, space.name, index_digest(space), decisive, searcher, query)
+def answer(opened: OpenedCorpus, spaces: Sequence[Space], view: View) -> SearchResult | None:
+    """The hits of the view's query in all of the spaces together; None while nothing is asked."""
+    asked = []
+    for space in spaces:
+        query = build_query(view, fingerprint=space_fingerprint(space))
+        if query is None:
+            return None
+        asked.append(SpaceQuery(searcher=_prepare(open_searcher(opened, space), query), query=query))
+    decisive = replace(view, offset=0, colour=None, selection=(), record=None)
+    digests = tuple((space.name, index_digest(space)) for space in spaces)
+    return _answer(opened.key, digests, decisive, asked)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _answer(
-    key: tuple[str, int], space_name: str, digest: str, view: View, _searcher: Searcher, _query: Query
+    key: CorpusKey, digests: tuple[tuple[str, str], ...], view: View, _asked: Sequence[SpaceQuery]
 ) -> SearchResult:
-    return _searcher.search(_query, k=view.n_hits, record_filter=build_filter(view), all_images=view.all_images)
+    return search_spaces(_asked, build_request(view), fusion=view.fusion)
 
 
 def measure_similarity(opened: OpenedCorpus, space: Space, view: View) -> Similarity | None:
@@ -61,12 +61,12 @@ def measure_similarity(opened: OpenedCorpus, space: Space, view: View) -> Simila
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _measure(
-    key: tuple[str, int], space_name: str, digest: str, view: View, _searcher: Searcher, _query: Query
+    key: CorpusKey, space_name: str, digest: str, view: View, _searcher: Searcher, _query: Query
 ) -> Similarity:
     from explorer.similarity import score_rows
-    from indexer.vectors import embedded_rows
+    from indexer.vectors import live_rows
 
-    return score_rows(_searcher, _query, embedded_rows(_searcher.space))
+    return score_rows(_searcher, _query, live_rows(_searcher.space))
 
 
 def load_encoder(searcher: Searcher) -> None:
@@ -74,7 +74,7 @@ def load_encoder(searcher: Searcher) -> None:
     spec = searcher.space.encoder
     with _ENCODER_LOCK:
         if spec is not None and spec.fingerprint in _ENCODERS:
-            # A job made the index anew, and with it came a new searcher; the model is the same.
+            # Another space of the same model, or a new searcher of this one.
             searcher.use_encoder(_ENCODERS[spec.fingerprint])
         _ENCODERS[searcher.encoder.spec.fingerprint] = searcher.encoder
 

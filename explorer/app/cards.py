@@ -15,9 +15,11 @@ from explorer.captions import (
     count_others,
     credit_record,
     explain_percentile,
+    explain_standings,
     list_traits,
     name_record,
     say_percentile,
+    say_standings,
 )
 from explorer.search import Hit
 from explorer.viewstate import AskKind
@@ -40,10 +42,11 @@ class Card:
 
 def card_of_hit(hit: Hit, *, with_pairs: bool) -> Card:
     """The card of a hit, counting the images of its occurrence unless each has a card of its own."""
+    explained = explain_percentile(hit.percentile, hit.score, with_pairs=with_pairs)
     return Card(
         record=hit.record,
-        closeness=say_percentile(hit.percentile),
-        explanation=explain_percentile(hit.percentile, hit.score, with_pairs=with_pairs),
+        closeness=say_standings(hit.standings) or say_percentile(hit.percentile),
+        explanation=explain_standings(hit.standings) or explained,
         others="" if current_view().all_images else count_others(hit.n_images),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -17,13 +17,13 @@ def offer_csv(label: str, make: Callable[[], bytes], *, file_name: str, key: str
     st.download_button(label, make, file_name=file_name, mime="text/csv", key=key, on_click="ignore")
 
 
-def state_provenance(opened: OpenedCorpus, space: Space, view: View) -> Provenance:
+def state_provenance(opened: OpenedCorpus, spaces: Sequence[Space], view: View) -> Provenance:
     """What made the download, for its lines."""
     return Provenance(
         query=describe_query(view),
         filter=describe_filter(view),
         corpus=opened.corpus.name,
-        space=space.name,
-        fingerprint=space.encoder.fingerprint if space.encoder else "",
+        space=" + ".join(space.name for space in spaces),
+        fingerprint=" + ".join(space.encoder.fingerprint for space in spaces if space.encoder),
         date=now(),
     )

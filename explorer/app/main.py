@@ -11,7 +11,7 @@ from explorer.app.answers import warm_up
 from explorer.app.corpus_page import show_corpus_page
 from explorer.app.map_page import show_map_page
 from explorer.app.messages import show_problem, showing_problems
-from explorer.app.opened import OpenedCorpus, open_app_corpus, read_summary
+from explorer.app.opened import OpenedCorpus, open_app_corpus, open_spaces, read_summary
 from explorer.app.search_page import show_search_page
 from explorer.app.session import current_view, link_problems, sync_view
 from explorer.app.sidebar import show_sidebar
@@ -52,18 +52,19 @@ def _fit(opened: OpenedCorpus, view: View) -> tuple[View, tuple[str, ...]]:
         view,
         columns={column.name: column.kind == "number" for column in summary.columns},
         spaces=[space.space.name for space in summary.spaces],
-        n_records=summary.n_records,
+        n_rows=opened.corpus.count_rows(),
     )
 
 
 def _show_search(opened: OpenedCorpus) -> None:
-    space = opened.corpus.open_space(current_view().space)
-    show_search_page(opened, space)
-    warm_up(opened, space)
+    spaces = open_spaces(opened, current_view())
+    show_search_page(opened, spaces)
+    for space in spaces:
+        warm_up(opened, space)
 
 
 def _show_map(opened: OpenedCorpus) -> None:
-    show_map_page(opened, opened.corpus.open_space(current_view().space))
+    show_map_page(opened, open_spaces(opened, current_view()))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from explorer.app.opened import (
     read_column,
     read_records,
     read_summary,
+    without_removed,
 )
 from explorer.app.paging import show_paging
 from explorer.app.query_bar import show_chips
@@ -61,8 +62,9 @@ _CHART_CONFIG = {
 }
 
 
-def show_map_page(opened: OpenedCorpus, space: Space) -> None:
-    """The page; while the map is still being made it says so, and shows it as soon as it is there."""
+def show_map_page(opened: OpenedCorpus, spaces: Sequence[Space]) -> None:
+    """The page, with the map of the first space and the hits of all; says so while the map is still being made."""
+    space = spaces[0]
     stored = open_map(opened, space)
     if stored is None:
         _wait_for_map(space)
@@ -71,7 +73,7 @@ def show_map_page(opened: OpenedCorpus, space: Space) -> None:
             if current_view().asks:
                 with st.container(horizontal=True, vertical_alignment="center", key="asks"):
                     show_chips(opened)
-            result = _find_hits(opened, space)
+            result = _find_hits(opened, spaces)
             _show_map(opened, space, stored, [hit.row for hit in result.hits] if result else [])
             _show_selection(opened, space)
             if result and result.hits and not current_view().selection:
@@ -89,9 +91,9 @@ def _wait_for_map(space: Space) -> None:
     )
 
 
-def _find_hits(opened: OpenedCorpus, space: Space) -> SearchResult | None:
+def _find_hits(opened: OpenedCorpus, spaces: Sequence[Space]) -> SearchResult | None:
     with showing_problems():
-        return answer(opened, space, current_view())
+        return answer(opened, spaces, current_view())
     return None
 
 
@@ -228,12 +230,12 @@ def _clear_selection() -> None:
 
 def _show_selection(opened: OpenedCorpus, space: Space) -> None:
     view = current_view()
-    if not view.selection:
+    rows = without_removed(opened, view.selection)
+    if not rows:
         return
-    rows = list(view.selection)
     with st.container(horizontal=True, vertical_alignment="center", key="selected"):
         page = show_paging(len(rows), what="selected")
-        provenance = state_provenance(opened, space, view)
+        provenance = state_provenance(opened, [space], view)
         offer_csv(
             "Download CSV",
             lambda: selection_csv(

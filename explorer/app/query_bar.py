@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -12,14 +13,19 @@ from explorer.app.messages import show_note, showing_problems
 from explorer.app.opened import OpenedCorpus, open_searcher, space_fingerprint
 from explorer.app.session import change_view, current_view, forget_widgets, generation, set_widget, update_view
 from explorer.captions import name_record
+from explorer.diversity import DUPLICATE_SCORE
+from explorer.fusion import Fusion
 from explorer.query import TEMPLATES
 from explorer.tokens import pack_image
-from explorer.viewstate import N_HITS, Ask, AskKind
+from explorer.viewstate import N_HITS, Ask, AskKind, View
 from indexer.corpus import Space
 from indexer.errors import QueryError
 
 IMAGE_TYPES = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "gif", "bmp", "avif", "heic", "heif"]
 _TEXT, _WITHOUT, _TEMPLATE, _COUNT, _ALL = "ask-text", "ask-without", "template", "n-hits", "all-images"
+_PER_SPECIES, _DIVERSE, _NO_DUPLICATES, _FUSION = "per-species", "diverse", "no-duplicates", "fusion"
+_SPECIES_LIMITS = (1, 2, 3, 5, 10)
+_SAY_FUSION = {Fusion.RANK: "their ranks", Fusion.PERCENTILE: "their percentiles"}
 _SAY_TEMPLATE = {"raw": "the words as they are", "photo": "“a photo of …”"}
 _KIND_WORDS = {
     AskKind.TEXT: "text",
@@ -30,9 +36,10 @@ _KIND_WORDS = {
 }
 
 
-def show_query_bar(opened: OpenedCorpus, space: Space) -> None:
+def show_query_bar(opened: OpenedCorpus, spaces: Sequence[Space]) -> None:
     """Text box, upload and options, and below them the parts of the query."""
-    can_encode = space.encoder is not None
+    unnamed = [space.name for space in spaces if space.encoder is None]
+    can_encode = not unnamed
     with st.container(key="halves-query"):
         text_side, image_side = st.columns([3, 2], vertical_alignment="bottom")
     with text_side:
@@ -47,11 +54,11 @@ def show_query_bar(opened: OpenedCorpus, space: Space) -> None:
         )
     with image_side:
         if can_encode:
-            _take_upload(opened, space)
+            _take_upload(opened, spaces)
     if not can_encode:
         show_note(
-            f"The vectors of space {space.name} were imported without naming the model that made them, so words "
-            "and new images cannot be compared with them. Start from any record below with 'More like this'."
+            f"The vectors of space {', '.join(unnamed)} were imported without naming the model that made them, so "
+            "words and new images cannot be compared with them. Start from any record below with 'More like this'."
         )
     with st.container(horizontal=True, vertical_alignment="center", key="asks"):
         show_chips(opened)
@@ -62,8 +69,8 @@ def _change_text(kind: AskKind, key: str) -> None:
     change_view(current_view().with_ask(kind, st.session_state[key].strip()))
 
 
-def _take_upload(opened: OpenedCorpus, space: Space) -> None:
-    """The upload; its image enters the query as a vector, in the precision that a link keeps."""
+def _take_upload(opened: OpenedCorpus, spaces: Sequence[Space]) -> None:
+    """The upload; its image enters the query as a vector of each space, in the precision that a link keeps."""
     uploaded = st.file_uploader(
         "or an image that it resembles", type=IMAGE_TYPES, key=f"upload-{generation()}", max_upload_size=100
     )
@@ -71,13 +78,16 @@ def _take_upload(opened: OpenedCorpus, space: Space) -> None:
         return
     with showing_problems():
         data = uploaded.getvalue()
+        view = current_view()
         with st.spinner("Looking at the image"):
-            searcher = open_searcher(opened, space)
-            load_encoder(searcher)
-            vector = searcher.encode_image_bytes(data, uploaded.name)
-        token = pack_image(vector, fingerprint=space_fingerprint(space), name=uploaded.name)
-        _keep_preview(token, data, uploaded.name)
-        change_view(current_view().with_ask(AskKind.IMAGE, token))
+            for space in spaces:
+                searcher = open_searcher(opened, space)
+                load_encoder(searcher)
+                vector = searcher.encode_image_bytes(data, uploaded.name)
+                token = pack_image(vector, fingerprint=space_fingerprint(space), name=uploaded.name)
+                _keep_preview(token, data, uploaded.name)
+                view = view.with_ask(AskKind.IMAGE, token)
+        change_view(view)
         forget_widgets()
         st.rerun()
 
@@ -99,7 +109,7 @@ def _keep_preview(token: str, data: bytes, name: str) -> None:
 
 def show_chips(opened: OpenedCorpus) -> None:
     """The parts of the query, each with its way out."""
-    for ask in current_view().asks:
+    for ask in current_view().shown_asks:
         name = hashlib.sha256(f"{ask.kind}{ask.value}".encode()).hexdigest()[:12]
         side = "towards" if ask.is_wanted else "away"
         with st.container(key=f"chip-{side}-{name}", horizontal=True, vertical_alignment="center"):
@@ -146,6 +156,7 @@ def _show_options(can_encode: bool) -> None:
             on_change=lambda: update_view(all_images=st.session_state[_ALL]),
             help="Otherwise the best image stands for the specimen or event that its images share.",
         )
+        _show_diversity(view)
         if not can_encode:
             return
         st.text_input(
@@ -162,4 +173,44 @@ def _show_options(can_encode: bool) -> None:
             key=set_widget(_TEMPLATE, view.template),
             format_func=lambda name: _SAY_TEMPLATE.get(name, name),
             on_change=lambda: update_view(template=st.session_state[_TEMPLATE]),
+        )
+
+
+def _show_diversity(view: View) -> None:
+    """How the answer is spread out, and how several spaces become one."""
+    st.selectbox(
+        "Hits of one species",
+        sorted({*_SPECIES_LIMITS, *((view.per_species,) if view.per_species else ())}),
+        index=None,
+        key=set_widget(_PER_SPECIES, view.per_species),
+        placeholder="any number",
+        format_func=lambda limit: f"at most {limit}",
+        on_change=lambda: update_view(per_species=st.session_state[_PER_SPECIES]),
+        help="Records that name no species are not limited.",
+    )
+    st.slider(
+        "Diversity",
+        0.0,
+        1.0,
+        step=0.05,
+        key=set_widget(_DIVERSE, view.diverse),
+        on_change=lambda: update_view(diverse=st.session_state[_DIVERSE]),
+        help="How much unlikeness to the hits before counts against nearness to the query (maximal marginal "
+        "relevance): 0 gives the nearest, 1 the most varied of the near ones.",
+    )
+    st.checkbox(
+        "Leave out near-duplicates",
+        key=set_widget(_NO_DUPLICATES, view.no_duplicates),
+        on_change=lambda: update_view(no_duplicates=st.session_state[_NO_DUPLICATES]),
+        help=f"Images whose cosine with a better hit, or with a record asked for, is {DUPLICATE_SCORE:g} or more.",
+    )
+    if len(view.spaces) > 1:
+        st.selectbox(
+            "Spaces are fused by",
+            list(Fusion),
+            key=set_widget(_FUSION, view.fusion),
+            format_func=lambda fusion: _SAY_FUSION[fusion],
+            on_change=lambda: update_view(fusion=Fusion(st.session_state[_FUSION])),
+            help="Ranks: the sum of 1 / (60 + rank). Percentiles: their mean, which says how near and not only in "
+            "which order.",
         )

@@ -9,6 +9,7 @@ import streamlit as st
 
 from explorer.app.cards import show_image
 from explorer.app.messages import show_small, showing_problems
+from explorer.app.naming import offer_record_naming
 from explorer.app.opened import OpenedCorpus, read_large_image
 from explorer.app.session import current_view, update_view
 from explorer.captions import credit_record, name_record
@@ -40,6 +41,7 @@ def _show_dialog(opened: OpenedCorpus, record_id: str) -> None:
         with picture_side:
             _show_portrait(opened, record)
             show_small(credit_record(record))
+            offer_record_naming(opened, row)
         with facts_side:
             _show_facts(record)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from explorer.app.answers import answer
 from explorer.app.cards import Card, card_of_hit, show_gallery
 from explorer.app.downloading import offer_csv, state_provenance
 from explorer.app.messages import show_note, show_small, showing_problems
+from explorer.app.naming import offer_upload_naming
 from explorer.app.opened import OpenedCorpus, find_matching, read_records
 from explorer.app.paging import show_paging
 from explorer.app.query_bar import show_query_bar
@@ -26,26 +29,28 @@ _EXPLAIN = (
 )
 
 
-def show_search_page(opened: OpenedCorpus, space: Space) -> None:
+def show_search_page(opened: OpenedCorpus, spaces: Sequence[Space]) -> None:
     """The page."""
-    show_query_bar(opened, space)
+    show_query_bar(opened, spaces)
+    offer_upload_naming(opened, spaces[0])
     with showing_problems():
-        result = answer(opened, space, current_view())
+        result = answer(opened, spaces, current_view())
         if result is None:
             _show_records(opened)
         else:
-            _show_hits(opened, space, result)
+            _show_hits(opened, spaces, result)
     show_open_record(opened)
 
 
-def _show_hits(opened: OpenedCorpus, space: Space, result: SearchResult) -> None:
+def _show_hits(opened: OpenedCorpus, spaces: Sequence[Space], result: SearchResult) -> None:
     view = current_view()
     exactness = say_exactness(is_exact=result.is_exact, n_matching=result.n_matching, recall=result.recall)
-    filtered = describe_filter(view)
+    limits = [describe_filter(view), view.diversity.describe()]
+    filtered = " · ".join(limit for limit in limits if limit)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="answered"):
         st.text(f"{len(result.hits):,} nearest · {exactness}" + (f" · {filtered}" if filtered else ""), help=_EXPLAIN)
         if result.hits:
-            provenance = state_provenance(opened, space, view)
+            provenance = state_provenance(opened, spaces, view)
             offer_csv("Download CSV", lambda: hits_csv(result.hits, provenance), file_name="hits.csv", key="hits-csv")
     for note in result.notes:
         show_note(note[0].upper() + note[1:] + ".")
@@ -71,6 +76,6 @@ def _mix(opened: OpenedCorpus) -> list[int]:
     import numpy as np
 
     matching = find_matching(opened, build_filter(current_view()))
-    rows = np.arange(opened.corpus.count_records()) if matching is None else matching
+    rows = opened.corpus.live_rows() if matching is None else matching
     mixed: list[int] = np.random.default_rng(0).permutation(rows).tolist()
     return mixed

@@ -55,19 +55,20 @@ def _show_count(opened: OpenedCorpus, n_records: int) -> None:
 def _choose_space(names: list[str]) -> None:
     if len(names) < 2:
         return
-    st.selectbox(
-        "Space",
+    st.multiselect(
+        "Spaces",
         names,
-        key=set_widget(_SPACE, current_view().space or names[0]),
-        on_change=_change_space,
+        key=set_widget(_SPACE, list(current_view().spaces) or names[:1]),
+        on_change=_change_spaces,
         args=(names[0],),
-        help="Each space is one model's view of the same images; scores of two spaces cannot be compared.",
+        help="Each space is one model's view of the same images. Several are asked together and their ranks fused, "
+        "because scores of two spaces cannot be compared; the map shows the first.",
     )
 
 
-def _change_space(first: str) -> None:
-    chosen = st.session_state[_SPACE]
-    update_view(space=None if chosen == first else chosen)
+def _change_spaces(first: str) -> None:
+    chosen = tuple(st.session_state[_SPACE])
+    update_view(spaces=() if chosen == (first,) else chosen)
 
 
 def _choose_taxon(taxa: dict[str, TaxonName]) -> None:

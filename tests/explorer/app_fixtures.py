@@ -13,7 +13,8 @@ from PIL import Image
 
 from indexer.corpus import Corpus, Space
 from indexer.files import publish
-from indexer.job import IndexSettings, Listener, index_images
+from indexer.job import IndexSettings, Listener, index_images, refresh_index
+from indexer.vectors import append_vectors, load_vectors
 
 HOSTILE = "<script>alert(1)</script> <b>b</b> **bold** :red[x] $x$ ![](http://192.0.2.1/x.png) www.example.com :cat:"
 COLOURS: Mapping[str, tuple[int, int, int]] = {
@@ -48,6 +49,19 @@ def build_colour_corpus(folder: Path, model: str, *, with_map: bool = True) -> C
     if with_map:
         lay_out_by_hand(report.corpus, report.space)
     return report.corpus
+
+
+def add_mirrored_space(corpus: Corpus) -> Space:
+    """A second space, `mirrored`, of the same encoder, in which each record has the vector of the one that stands as
+    far from the end: what asks for blue there finds green."""
+    first = corpus.open_space()
+    vectors = load_vectors(first)
+    with corpus.lock():
+        space = corpus.add_space("mirrored", dimension=first.dimension, encoder=first.encoder)
+        append_vectors(space, vectors.rows, vectors.values[::-1])
+        refresh_index(corpus, space, lambda line: None)
+    lay_out_by_hand(corpus, space)
+    return space
 
 
 def lay_out_by_hand(corpus: Corpus, space: Space) -> None:

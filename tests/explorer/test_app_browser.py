@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -21,7 +22,7 @@ import pytest
 from PIL import Image
 
 from explorer.server import CORPUS_VARIABLE, server_command
-from tests.explorer.app_fixtures import HOSTILE, N_RECORDS, SHADES, build_colour_corpus
+from tests.explorer.app_fixtures import HOSTILE, N_RECORDS, SHADES, add_mirrored_space, build_colour_corpus
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Dialog, Page
@@ -68,6 +69,22 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, colour_encoder: str) -> Cor
 @pytest.fixture(scope="session")
 def app(browser: Browser, corpus: Corpus) -> Iterator[str]:
     """The address of the app, serving the corpus of squares."""
+    with serve(corpus) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def app_of_two(browser: Browser, tmp_path_factory: pytest.TempPathFactory, colour_encoder: str) -> Iterator[str]:
+    """The address of the app, serving the squares in two spaces."""
+    corpus = build_colour_corpus(tmp_path_factory.mktemp("two"), colour_encoder)
+    add_mirrored_space(corpus)
+    with serve(corpus) as address:
+        yield address
+
+
+@contextmanager
+def serve(corpus: Corpus) -> Iterator[str]:
+    """The address of a server of the app, which ends with the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -201,6 +218,65 @@ def test_a_lasso_selects_its_records_and_the_link_and_the_csv_keep_them(app: str
     page.wait_for_url(lambda url: "rows=" not in url)
     settle(page)
     assert rows(page, "selected") == []
+
+
+def test_hits_are_spread_out_by_the_options_and_the_link_keeps_them(app: str, page: Page) -> None:
+    visit(page, f"{app}/?text=blue&k=12")
+    page.get_by_role("button", name="Options").click()
+    page.get_by_role("combobox", name="Hits of one species").click()
+    page.get_by_role("option", name="at most 2").click()
+    page.wait_for_url("**per-species=2*")
+    settle(page)
+    colours = [row // SHADES for row in rows(page, "hits")]
+    # The red square of another name is of a species of its own.
+    assert sorted(colours) == [0, 0, 0, 1, 1, 2, 2, 3, 3]
+    assert rows(page, "hits")[:2] == [16, 17]
+    page.get_by_text("Only 9 hits: no more records match with at most 2 of a species").wait_for()
+    page.get_by_text("Leave out near-duplicates").click()
+    page.wait_for_url("**no-duplicates=1*")
+    settle(page)
+    assert rows(page, "hits")[:2] == [16, 20]
+    page.get_by_role("slider", name="Diversity").press("ArrowRight")
+    page.wait_for_url("**diverse=0.05*")
+    visit(page, page.url)
+    page.get_by_text("at most 2 of a species and no near-duplicates").first.wait_for()
+    assert {row // SHADES for row in rows(page, "hits")} == {0, 1, 2, 3}
+
+
+def test_two_spaces_are_asked_together_and_each_card_says_its_rank_in_both(app_of_two: str, page: Page) -> None:
+    visit(page, f"{app_of_two}/?text=blue&k=24&all=1")
+    assert set(rows(page, "hits")[:SHADES]) == set(BLUE)
+    page.get_by_role("combobox", name="Spaces").click()
+    page.get_by_role("option", name="mirrored").click()
+    page.wait_for_url("**space=colours&space=mirrored**")
+    page.keyboard.press("Escape")
+    settle(page)
+    assert set(rows(page, "hits")[: 2 * SHADES]) == set(BLUE) | set(GREEN)
+    card = page.locator(f".st-key-card-hits-{rows(page, 'hits')[0]}")
+    assert re.search(r"colours #\d+ · mirrored #\d+", card.inner_text())
+
+    liked = rows(page, "hits")[0]
+    page.locator(f".st-key-less-hits-{liked} button").click()
+    page.wait_for_url("**unlike=*")
+    settle(page)
+    assert liked not in rows(page, "hits")
+    lines = download(page, "hits-csv")
+    assert {"rank_colours", "rank_mirrored"} <= set(lines[0])
+    assert lines[0]["space"] == "colours + mirrored"
+
+    page.goto(f"{app_of_two}/map?text=blue&space=mirrored&space=colours&fuse=percentile")
+    page.get_by_text("24 hits, ringed on the map").wait_for()
+
+
+def test_an_uploaded_image_is_asked_of_every_space(app_of_two: str, page: Page, tmp_path: Path) -> None:
+    square = tmp_path / "square.png"
+    Image.new("RGB", (40, 50), (20, 20, 200)).save(square)
+    visit(page, f"{app_of_two}/?space=colours&space=mirrored&all=1")
+    page.locator('input[type="file"]').set_input_files(square)
+    page.wait_for_url("**image=*")
+    settle(page)
+    assert set(rows(page, "hits")[: 2 * SHADES]) == set(BLUE) | set(GREEN)
+    assert page.get_by_text("image: square.png", exact=True).count() == 1
 
 
 def test_filters_hold_on_every_page_and_in_the_link(app: str, page: Page) -> None:

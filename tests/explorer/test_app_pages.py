@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import explorer.app
 from explorer.server import CORPUS_VARIABLE
-from indexer.corpus import create_corpus
+from indexer.corpus import create_corpus, open_corpus
+from indexer.removals import remove_records
 from tests.corpora import angles, make_vector_corpus
 
 
@@ -84,10 +86,10 @@ def test_a_booleans_values_can_be_filtered(monkeypatch: pytest.MonkeyPatch, fan:
 def test_a_range_keeps_records_without_a_number_on_request(monkeypatch: pytest.MonkeyPatch, fan: Path) -> None:
     app = open_page(monkeypatch, fan, params={"range.year": "1995~2005"})
     assert "3 of 6 records match" in said(app)
-    assert app.slider[0].value == (1995, 2005)
+    assert app.slider(key="range-year").value == (1995, 2005)
     app.checkbox(key="missing-year").check().run()
     assert "4 of 6 records match" in said(app)
-    app.slider[0].set_range(1990, 2005).run()
+    app.slider(key="range-year").set_range(1990, 2005).run()
     assert "5 of 6 records match" in said(app)
     assert link(app)["range.year"] == "~2005.0~missing"
 
@@ -96,7 +98,7 @@ def test_a_column_of_measures_is_held_to_fractions(monkeypatch: pytest.MonkeyPat
     columns: dict[str, Sequence[Any]] = {"beakDepth": [10.0, 10.5, 12.0], "year": [2000, 2001, 2001]}
     corpus, _ = make_vector_corpus(tmp_path / "beaks.corpus", angles(0, 10, 20), columns=columns)
     app = open_page(monkeypatch, corpus.path, params={"range.beakDepth": "10.5~", "range.year": "~"})
-    depth, year = app.slider
+    depth, year = app.slider(key="range-beakDepth"), app.slider(key="range-year")
     assert depth.value == (10.5, 12.0)
     assert isinstance(depth.step, float)
     assert (year.value, year.step) == ((2000, 2001), 1)
@@ -161,7 +163,7 @@ def test_paging_goes_on_and_back(monkeypatch: pytest.MonkeyPatch, fan: Path) -> 
 
 
 def test_an_approximate_index_says_its_recall(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    corpus, _ = make_vector_corpus(tmp_path / "ivf.corpus", angles(*range(0, 300, 3)), exact_up_to=50)
+    corpus, _ = make_vector_corpus(tmp_path / "ivf.corpus", angles(*np.arange(0, 180, 0.1)), exact_up_to=50)
     app = open_page(monkeypatch, corpus.path, params={"like": "r0", "k": "4"})
     assert "approximate: recall@10" in said(app)
 
@@ -185,4 +187,16 @@ def test_words_that_look_like_code_are_only_words(monkeypatch: pytest.MonkeyPatc
     app = open_page(monkeypatch, fan, params=params)
     assert 'no record has the id "x\'; --"' in said(app)
     assert "0 of 6 records match" in said(app) or "cannot be applied" in said(app)
+    assert not app.exception
+
+
+def test_a_removed_record_leaves_every_page_of_a_running_app(monkeypatch: pytest.MonkeyPatch, fan: Path) -> None:
+    app = open_page(monkeypatch, fan, params={"like": "r0", "record": "r1"})
+    assert "exact: all 6 images compared" in said(app)
+    remove_records(open_corpus(fan), np.array([1, 2]))
+    app.run()
+    assert "exact: all 4 images compared" in said(app)
+    assert "'r1' was removed" in said(app)
+    assert "Parus ater" not in said(app)
+    assert "4 records" in said(app)
     assert not app.exception

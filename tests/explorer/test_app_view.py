@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from explorer.filters import find_rows
+from explorer.fusion import Fusion
 from explorer.links import fit_view, fits_link, read_params, write_params
 from explorer.query import RecordPart, TextPart, VectorPart
 from explorer.tokens import pack_image
@@ -40,9 +41,13 @@ FULL = View(
         Ask(kind=AskKind.IMAGE, value=IMAGE),
     ),
     template="photo",
-    space="bioclip-2",
+    spaces=("bioclip-2", "siglip2"),
+    fusion=Fusion.PERCENTILE,
     n_hits=48,
     all_images=True,
+    per_species=2,
+    diverse=0.3,
+    no_duplicates=True,
     offset=96,
     taxon="Parus major",
     filters=(
@@ -99,6 +104,9 @@ def test_any_text_survives_the_link(text: str, values: list[str], low: float | N
         ({"like": [f"r{i}" for i in range(99)]}, "more than 16"),
         ({"<script>": ["1"]}, "not a part of a link"),
         ({"from": ["-1"]}, "from 0"),
+        ({"diverse": ["2"]}, "from 0 to 1"),
+        ({"per-species": ["0"]}, "from 1 to"),
+        ({"fuse": ["magic"]}, "fuse=magic"),
     ],
 )
 def test_what_a_link_says_wrongly_is_left_out_and_said(params: Mapping[str, Sequence[str]], said: str | None) -> None:
@@ -114,7 +122,7 @@ def test_what_a_link_says_wrongly_is_left_out_and_said(params: Mapping[str, Sequ
 
 def test_a_view_of_another_corpus_loses_what_this_one_has_not() -> None:
     columns = {"sex": False, "beak.depth": True}
-    view, problems = fit_view(FULL, columns=columns, spaces=["bundled"], n_records=6)
+    view, problems = fit_view(FULL, columns=columns, spaces=["bundled"], n_rows=6)
     assert [condition.column for condition in view.filters] == ["sex", "beak.depth"]
     assert view.space is None
     assert view.selection == (0, 5)
@@ -127,7 +135,7 @@ def test_a_view_of_another_corpus_loses_what_this_one_has_not() -> None:
 
 def test_a_filter_of_values_on_a_column_of_numbers_is_left_out() -> None:
     view = View(filters=(ValuesFilter(column="year", values=("1990",)),), colour="gone")
-    fitted, problems = fit_view(view, columns={"year": True}, spaces=[], n_records=0)
+    fitted, problems = fit_view(view, columns={"year": True}, spaces=[], n_rows=0)
     assert fitted == View()
     assert len(problems) == 2
 
@@ -139,14 +147,29 @@ def test_a_selection_that_is_too_long_stays_out_of_the_link() -> None:
     assert write_params(view) == {"taxon": ["Parus"]}
 
 
+def test_an_image_is_asked_of_each_space_by_its_own_vector_and_shown_once() -> None:
+    other = pack_image(np.array([0, 1, 0], np.float32), fingerprint="beef", name="finch.jpg")
+    view = View().with_ask(AskKind.IMAGE, IMAGE).with_ask(AskKind.IMAGE, other)
+    for fingerprint, dimension in (("f00d", 4), ("beef", 3)):
+        query = build_query(view, fingerprint=fingerprint)
+        assert query is not None
+        (part,) = query.parts
+        assert isinstance(part, VectorPart)
+        assert part.vector.shape == (dimension,)
+    with pytest.raises(QueryError, match="Upload the image again"):
+        build_query(view, fingerprint="cafe")
+    assert len(view.shown_asks) == 1
+    assert view.without_ask(view.shown_asks[0]).asks == ()
+
+
 def test_the_query_has_the_parts_in_order_with_their_weights() -> None:
     query = build_query(FULL, fingerprint="f00d")
     assert query is not None
-    text, without, like, _, unlike, image = query.parts
+    image, text, without, like, _, unlike = query.parts
     assert text == TextPart(text="pale & <b>bold</b> ünïcode", weight=1, template="a photo of {}.")
     assert without == TextPart(text="a leaf", weight=-0.5, template="a photo of {}.")
-    assert like == RecordPart(record_id="a/b.jpg", weight=1)
-    assert unlike == RecordPart(record_id="r3", weight=-0.5)
+    assert like == RecordPart(record_id="a/b.jpg", weight=0.375)
+    assert unlike == RecordPart(record_id="r3", weight=-0.25)
     assert isinstance(image, VectorPart)
     np.testing.assert_allclose(image.vector, [0.6, 0, 0, 0.8], atol=0.005)
 

@@ -20,6 +20,7 @@ COMMANDS = (
     "check",
     "search",
     "export",
+    "remove",
     "explore",
     "demo",
     "train",
@@ -97,7 +98,7 @@ def test_index_search_info_check_and_export_work_from_the_shell(
 
 def test_a_broken_corpus_exits_1_with_a_list(tmp_path: Path, shell: Shell) -> None:
     corpus, space = make_vector_corpus(tmp_path / "a.corpus", angles(0, 10))
-    next(space.folder.glob("index-*.faiss")).write_bytes(b"rubbish")
+    next(space.folder.glob("index-*/vectors.npy")).write_bytes(b"rubbish")
     code, out, _ = shell("check", corpus.path)
     assert code == 1
     assert "fault: space given: index:" in out

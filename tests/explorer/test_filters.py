@@ -8,6 +8,7 @@ import pytest
 from explorer.filters import ColumnCondition, Filter, find_rows
 from indexer.corpus import Corpus
 from indexer.errors import QueryError
+from indexer.index.opened import open_index
 from tests.corpora import angles, make_vector_corpus
 
 
@@ -72,3 +73,23 @@ def test_an_unknown_column_lists_those_there_are(corpus: Corpus) -> None:
 def test_a_condition_that_is_no_sql_is_refused(corpus: Corpus) -> None:
     with pytest.raises(QueryError, match=r"Write e\.g\. --where"):
         find_rows(corpus, Filter(where="order = = 'x'"))
+
+
+def test_a_taxon_is_answered_from_the_order_of_the_index_as_from_the_records(tmp_path: Path) -> None:
+    columns: dict[str, list[Any]] = {
+        "genus": ["Parus", "Turdus", "Parus", None],
+        "sex": ["male", "male", "female", "male"],
+    }
+    corpus, space = make_vector_corpus(tmp_path / "t.corpus", angles(0, 1, 2, 3), columns=columns)
+    index = open_index(space)
+    for record_filter, expected in (
+        (Filter(taxon="parus"), [0, 2]),
+        (Filter(taxon="Parus", where="sex = 'male'"), [0]),
+        (Filter(where="sex = 'male'"), [0, 1, 3]),
+    ):
+        for asked in (None, index):
+            found = find_rows(corpus, record_filter, asked)
+            assert found is not None
+            assert found.tolist() == expected
+    with pytest.raises(QueryError, match="Did you mean Turdus"):
+        find_rows(corpus, Filter(taxon="Turduss"), index)

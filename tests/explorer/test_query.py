@@ -16,10 +16,16 @@ def test_weights_are_set_by_kind() -> None:
     assert [(type(part).__name__, part.weight) for part in query.parts] == [
         ("TextPart", 1.0),
         ("ImagePart", 0.25),
-        ("RecordPart", 1.0),
+        ("RecordPart", 0.75),
         ("TextPart", -2.0),
     ]
-    assert query.describe() == "+1 text 'a bird' +0.25 image a.jpg +1 record r1 -2 text 'grass'"
+    assert query.describe() == "+1 text 'a bird' +0.25 image a.jpg +0.75 record r1 -2 text 'grass'"
+
+
+def test_relevant_and_irrelevant_records_move_the_query_as_rocchio_has_it() -> None:
+    query = build_query(text="a bird", like=["r1", "r2", "r3"], unlike=["r4", "r5"])
+    assert [part.weight for part in query.parts] == [1, 0.25, 0.25, 0.25, -0.125, -0.125]
+    assert [part.weight for part in build_query(like=["r1"], unlike=["r2"], weights=["unlike=1"]).parts] == [0.75, -1]
 
 
 def test_a_template_holds_the_text() -> None:

@@ -9,12 +9,13 @@ import pytest
 
 from explorer.filters import ColumnCondition, Filter
 from explorer.query import Query, RecordPart, TextPart, VectorPart, build_query
-from explorer.search import Searcher, pin_model
+from explorer.search import Searcher
 from indexer.corpus import create_corpus
 from indexer.encoder_spec import EncoderSpec, Precision
 from indexer.encoders import load_encoder
 from indexer.errors import EncoderError, QueryError
-from indexer.model_names import parse_model_name
+from indexer.index.facts import Modality
+from indexer.model_names import parse_model_name, pin_model
 from indexer.preprocessing import Preprocessing
 from tests.corpora import angles, make_vector_corpus
 
@@ -149,7 +150,7 @@ def test_an_approximate_index_answers_filters_exactly(tmp_path: Path) -> None:
     vectors = rng.standard_normal((3000, 16)).astype(np.float32)
     columns: dict[str, list[Any]] = {"rare": [i % 100 == 0 for i in range(3000)]}
     searcher = Searcher(*make_vector_corpus(tmp_path / "ivf.corpus", vectors, columns=columns, exact_up_to=1000))
-    assert searcher.index.facts.kind == "ivf"
+    assert searcher.index.facts.kind == "ivf-rabitq"
     result = searcher.search(like("r1"), k=10, record_filter=Filter(where="rare"))
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     expected = np.argsort(-(unit[::100] @ unit[1]))[:10] * 100
@@ -159,16 +160,18 @@ def test_an_approximate_index_answers_filters_exactly(tmp_path: Path) -> None:
 
 
 def test_an_approximate_index_visits_every_list_rather_than_give_too_few(tmp_path: Path) -> None:
-    searcher = Searcher(*make_vector_corpus(tmp_path / "ivf.corpus", angles(*range(0, 180)), exact_up_to=100))
-    assert searcher.index.facts.n_probe < searcher.index.facts.n_lists
+    fine = np.arange(0, 180, 0.1)
+    searcher = Searcher(*make_vector_corpus(tmp_path / "ivf.corpus", angles(*fine), exact_up_to=100))
+    facts = searcher.index.facts
+    assert facts.settings_for(Modality.IMAGE).n_probe < facts.n_lists
     few = searcher.search(like("r0"), k=5)
     assert (len(few.hits), few.is_exact) == (5, False)
-    result = searcher.search(like("r0"), k=179)
-    assert [hit.row for hit in result.hits] == list(range(1, 180))
+    result = searcher.search(like("r0"), k=1799)
+    assert sorted(hit.row for hit in result.hits) == list(range(1, 1800))
     assert (result.is_exact, result.recall, result.notes) == (True, 1.0, ())
-    short = searcher.search(like("r0"), k=200)
+    short = searcher.search(like("r0"), k=2000)
     assert short.is_exact
-    assert short.notes == ("only 179 hits: no more records match (180 images may answer)",)
+    assert short.notes == ("only 1799 hits: no more records match (1,800 images may answer)",)
 
 
 def test_an_approximate_index_counts_occurrences_over_all_lists(tmp_path: Path) -> None:

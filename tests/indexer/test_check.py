@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,16 +20,16 @@ def test_a_sound_corpus_passes(tmp_path: Path) -> None:
     corpus, _ = make_vector_corpus(tmp_path / "a.corpus", angles(0, 30, 60))
     report = check_corpus(corpus)
     assert report.faults == ()
-    assert report.n_checked == 7
+    assert report.n_checked == 8
 
 
 def truncate_index(corpus: Corpus, space: Space) -> None:
-    file = next(space.folder.glob("index-*.faiss"))
+    file = next(space.folder.glob("index-*/vectors.npy"))
     file.write_bytes(file.read_bytes()[:-9])
 
 
 def remove_index(corpus: Corpus, space: Space) -> None:
-    next(space.folder.glob("index-*.faiss")).unlink()
+    shutil.rmtree(next(space.folder.glob("index-*")))
 
 
 def repeat_a_vector(corpus: Corpus, space: Space) -> None:
@@ -68,10 +69,10 @@ def break_a_description(corpus: Corpus, space: Space) -> None:
         (repeat_a_vector, "1 rows have more than one vector"),
         (add_a_stray_vector, "vectors of rows that are no record"),
         (stretch_a_vector, "1 vectors are not of unit length"),
-        (swap_the_index, "its digest differs"),
+        (swap_the_index, "not that of the files it lists"),
         (repeat_a_record, "1 record ids are not unique"),
         (misname_the_encoder, "is not that of the stored spec"),
-        (break_a_description, "not readable as JSON"),
+        (break_a_description, "not the description of an index"),
     ],
 )
 def test_each_damage_is_found(tmp_path: Path, damage: Callable[[Corpus, Space], None], fault: str) -> None:

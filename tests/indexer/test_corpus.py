@@ -11,9 +11,9 @@ import pytest
 from indexer.corpus import OWN_COLUMNS, create_corpus, open_corpus
 from indexer.errors import CorpusError
 from indexer.files import read_json, write_atomically, write_json
-from indexer.job import COMPACT_ABOVE, compact_tables
 from indexer.records import admit_columns, append_records, prepare_columns, update_uris
 from indexer.rejections import read_rejections, reject, write_rejections
+from indexer.shards import COMPACT_ABOVE, compact_tables
 from indexer.terms import RESERVED
 from indexer.vectors import append_vectors, load_vectors
 from tests.corpora import angles, make_vector_corpus

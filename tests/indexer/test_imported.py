@@ -104,9 +104,11 @@ def test_the_real_bioclip_2_vectors_import_search_and_map(tmp_path: Path, shared
     corpus, space = report.corpus, report.space
     assert load_map(space).facts["trustworthiness"] > 0.7
     searcher = Searcher(corpus, space)
-    background = searcher.index.facts.background
-    median = background.scores[background.levels.index(0.5)]
-    assert median == pytest.approx(0.59, abs=0.03)  # the narrow cone of design fact 2
+    raw = searcher.look().indexed.raw_background
+    calibrated = searcher.index.facts.background
+    assert raw is not None
+    assert raw.scores[raw.levels.index(0.5)] == pytest.approx(0.59, abs=0.03)  # the narrow cone of design fact 2
+    assert calibrated.scores[calibrated.levels.index(0.5)] == pytest.approx(0, abs=0.03)
     classes = corpus.read_columns(["class"]).column("class").to_pylist()
     ids = corpus.read_columns(["record_id"]).column("record_id").to_pylist()
     queried = [row for row in range(0, 1030, 7) if classes[row]]

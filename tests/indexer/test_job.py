@@ -231,4 +231,4 @@ def test_the_job_says_what_it_will_cost(tmp_path: Path, colour_encoder: str) -> 
     heard: list[str] = []
     run(paint_squares(tmp_path / "squares", ["red_1"]), tmp_path / "a.corpus", colour_encoder, heard)
     assert any("1 images to embed with" in line and "on disk, about" in line for line in heard)
-    assert "index of colour: exact, because 1 vectors <= 200,000" in heard
+    assert "index of colour: exact, because 1 vectors <= 2,400,000" in heard

@@ -306,7 +306,7 @@ def test_web_addresses_are_counted_and_refused(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"2 of 3 images are web addresses, such as https://x.org/a.jpg.*Download them"
     ):
-        _open_text(tmp_path, "uuid,image_url\n1,https://x.org/a.jpg\n2,\n3,s3://bucket/b.jpg\n")
+        _open_text(tmp_path, "uuid,image_url\n1,https://x.org/a.jpg\n2,\n3,gs://bucket/b.jpg\n")
 
 
 def test_a_table_without_an_image_column_is_refused_with_its_columns(tmp_path: Path) -> None:
