@@ -43,11 +43,6 @@ class Diversity:
         if not 0 <= self.diverse <= 1:
             raise QueryError(f"--diverse {self.diverse:g}: from 0 (the nearest) to 1 (the most unlike) is allowed.")
 
-    @property
-    def needs_vectors(self) -> bool:
-        """Whether hits are compared with each other."""
-        return self.no_duplicates or self.diverse > 0
-
     def pool_size(self, k: int) -> int:
         """How many records k hits are picked from."""
         return max(POOL_FACTOR * k, POOL_LEAST) if self.diverse else k

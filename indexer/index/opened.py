@@ -10,7 +10,7 @@ from indexer.errors import CorpusError
 from indexer.index.calibration import Calibration, RawVectors, Similarity
 from indexer.index.facts import IndexFacts, Modality
 from indexer.index.lists import load_faiss, read_lists
-from indexer.index.planning import Plan, is_dense, plan_reach, plan_search
+from indexer.index.planning import Plan, is_dense, plan_reach, plan_scan, plan_search
 from indexer.index.refining import refine_until_sure
 from indexer.index.scanning import cut, scan, scan_above, scan_places, view_vectors, widen
 from indexer.index.selections import Selection, Spans, merge_spans, select_positions, select_spans
@@ -209,8 +209,7 @@ class VectorIndex:
             found = np.concatenate([np.empty(0, np.int64), *(part[1] + start for start, part in parts)])
         scores = scores + offsets[0]
         order = np.argsort(-scores, kind="stable")
-        is_filtered = allowed is not None or span is not None
-        plan = Plan.EXACT if not is_filtered else Plan.SUBSET if selection.spans is None else Plan.RANGE
+        plan = plan_scan(selection, is_filtered=allowed is not None or span is not None)
         return self._finish(scores[None, order], found[None, order], len(order), is_exact=True, recall=1.0, plan=plan)
 
     def _prepare(

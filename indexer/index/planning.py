@@ -71,7 +71,7 @@ class Reach:
 
 def plan_search(facts: IndexFacts, selection: Selection, *, is_filtered: bool, k: int) -> Plan:
     """How k rows of a selection are found; without a filter the selection is everything but the removed records."""
-    exact = Plan.EXACT if not is_filtered else Plan.SUBSET if selection.spans is None else Plan.RANGE
+    exact = plan_scan(selection, is_filtered=is_filtered)
     if facts.is_exact:
         return exact
     widest = CANDIDATES_PER_HIT if is_filtered else max(found.refine_factor for found in facts.parameters.values())
@@ -80,6 +80,13 @@ def plan_search(facts: IndexFacts, selection: Selection, *, is_filtered: bool, k
     if is_filtered:
         return exact if estimate_scan(selection, facts.dimension) <= LISTS_COST else Plan.FILTERED_LISTS
     return Plan.LISTS
+
+
+def plan_scan(selection: Selection, *, is_filtered: bool) -> Plan:
+    """How everything in a selection is compared."""
+    if not is_filtered:
+        return Plan.EXACT
+    return Plan.SUBSET if selection.spans is None else Plan.RANGE
 
 
 def plan_reach(facts: IndexFacts, n_allowed: int, k: int, modality: Modality) -> Reach:
