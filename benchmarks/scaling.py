@@ -1,4 +1,4 @@
-"""What grows with the number of training pictures: the same training on 1k, 4k, 16k and 32k, and what differs at 16k.
+"""What grows with the number of training pictures: the same training on 1k to 64k, and what differs at 16k.
 
     .venv/bin/python -m benchmarks.scaling --work WORK --draw              # the pictures, once
     .venv/bin/python -m benchmarks.scaling --work WORK --only 1k:0 4k:0    # these cells, one after the other
@@ -7,10 +7,9 @@
 
 Every cell is shown equally many pictures (38,400: 300 steps of 128), on one thread in float32; what changes is how
 many different ones, and the seed of tree, pictures, first weights and batches. Fewer pictures are the first of more. At
-32k nearly every picture is shown once, so that still more of them (64k) would be the same experiment; the bundled
-encoders, trained longer on as many, stand beside. A cell that is done is not done again, one that was stopped goes on;
-several processes may work on different cells at once. The pictures of the evaluation are those of `benchmarks.bundled`,
-as are the figures.
+64k a picture is shown once at most, at 1k 36 times; the bundled encoders, trained longer on 32k, stand beside. A cell
+that is done is not done again, one that was stopped goes on; several processes may work on different cells at once. The
+pictures of the evaluation are those of `benchmarks.bundled`, as are the figures.
 
 The pictures are kept under a name made of the drawing code: run the study from a copy of the checkout that is not
 edited meanwhile.
@@ -43,7 +42,7 @@ from training.synthetic.trial import Score, Trial, draw_trial, judge_encoder
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SIZES = {"1k": 1_080, "4k": 4_104, "16k": 16_416, "32k": 32_832}
+SIZES = {"1k": 1_080, "4k": 4_104, "16k": 16_416, "32k": 32_832, "64k": 65_664}
 """Whole multiples of the 216 species."""
 SEEDS = (0, 1)
 N_SHOWN = 38_400
@@ -313,7 +312,7 @@ def _draw_points(axes: Axes, name: str, results: Mapping[str, Mapping[str, Any]]
 def _draw_longer(axes: Axes, name: str, longer: Mapping[str, Mapping[str, Any]], labels: dict[str, Any]) -> None:
     values = [found[name]["value"] for found in longer.values() if found.get(name, {}).get("value") is not None]
     if values:
-        places = [max(SIZES.values()) * 1.3] * len(values)
+        places = [SIZES["32k"] * 1.13] * len(values)  # they learned from as many
         labels["bundled encoders (trained longer)"] = axes.plot(places, values, "*", color="#e69138", markersize=12)[0]
 
 

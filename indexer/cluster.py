@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from indexer.index.filling import ListFiller
 
 RETRIES = 3
-"""How often the probe, or a part of an index, is tried again after its worker died; shards always are."""
+"""How often a shard, the probe, or a part of an index is tried again after its worker died."""
 STARTS = 3
 """How often a local Ray is started; Ray gives its processes 15 s, too little where the cores are busy."""
 SHARDS_AT_ONCE = 2
@@ -186,19 +186,23 @@ class RayEngine:
         plan = self._connect()
         _configure_data()
         shards = ray.data.from_arrow(list(_tabulate(candidates)))
-        embedded = shards.map_batches(
-            ShardEncoder,
-            fn_constructor_kwargs={"request": self._request, "spec": self._spec, "n_threads": plan.cpus},
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(
-                size=plan.n_workers,
-                max_concurrent_calls_per_actor=SHARDS_AT_ONCE,
-                enable_true_multi_threading=True,
-            ),
-            num_cpus=plan.cpus,
-            num_gpus=plan.gpus,
-        )
+        with warnings.catch_warnings():
+            # Ray Data deprecates its one way to this setting before it has another.
+            warnings.filterwarnings("ignore", message=".*ray_remote_args_fn")
+            embedded = shards.map_batches(
+                ShardEncoder,
+                fn_constructor_kwargs={"request": self._request, "spec": self._spec, "n_threads": plan.cpus},
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(
+                    size=plan.n_workers,
+                    max_concurrent_calls_per_actor=SHARDS_AT_ONCE,
+                    enable_true_multi_threading=True,
+                ),
+                num_cpus=plan.cpus,
+                num_gpus=plan.gpus,
+                ray_remote_args_fn=lambda: {"max_task_retries": RETRIES},
+            )
         blocks = embedded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
         for shard in _read_shards(_with_our_errors(iter(blocks)), candidates):
             advance(len(shard.accepted), len(shard.refused))
@@ -340,8 +344,8 @@ def _get(reference: Any) -> Any:
 
 
 def _with_our_errors(results: Iterator[Any]) -> Iterator[Any]:
-    """The results; an InputError that a worker raised is raised as such, not as Ray's."""
-    from ray.exceptions import RayError
+    """The results; an InputError that a worker raised is raised as such, not as Ray's, and so are its deaths."""
+    from ray.exceptions import RayActorError, RayError, WorkerCrashedError
 
     try:
         yield from results
@@ -351,7 +355,18 @@ def _with_our_errors(results: Iterator[Any]) -> Iterator[Any]:
             cause = getattr(cause, "cause", None) or cause.__cause__
         if cause is not None:
             raise cause from None
+        if isinstance(error, RayActorError | WorkerCrashedError):
+            raise ClusterError(
+                f"--engine ray: a worker died {_count(1 + RETRIES)} at the same task, mostly for want of memory "
+                f"({str(error).splitlines()[0]}). What was committed before stays. Give the workers more memory, or "
+                "fewer of them a machine (--workers), and run the command again; if it dies again, --engine local "
+                "tells at which image."
+            ) from error
         raise
+
+
+def _count(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
 
 
 _FACTS = ("sha256", "n_bytes", "width", "height", "thumbnail")

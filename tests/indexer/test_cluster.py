@@ -146,6 +146,27 @@ def test_what_is_wrong_with_a_model_in_a_worker_reaches_the_user(source: Path, t
         run(source, tmp_path / "ray.corpus", f"local-dir:{model}")
 
 
+class Deadly:
+    """Stands for an encoder whose process dies at every shard, as for want of memory."""
+
+    def __init__(self, **given: Any) -> None:
+        pass
+
+    def __call__(self, shard: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return shard
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_shard_that_kills_every_worker_ends_the_job_with_what_to_do(
+    source: Path, tiny_encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.cluster.ShardEncoder", Deadly)
+    monkeypatch.setattr("indexer.cluster.RETRIES", 0)
+    with pytest.raises(ClusterError, match=r"a worker died once at the same task.*--workers"):
+        run(source, tmp_path / "ray.corpus", tiny_encoder)
+
+
 def draw_vectors(n: int) -> Float16[np.ndarray, "n 32"]:
     values = np.random.default_rng(0).standard_normal((n, 32))
     unit: Float16[np.ndarray, "n 32"] = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float16)
