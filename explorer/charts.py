@@ -1,4 +1,4 @@
-"""Charts: the map as a plotly figure. The only module that imports plotly.
+"""Charts: the map, and the plots of reports, as plotly figures. The only module that imports plotly.
 
 A figure is the same, byte for byte, for the same drawing, because plotly in Streamlit drops the user's selection when
 the figure changes. Names and categories are untrusted, and plotly reads a little HTML in them: they are escaped here.
@@ -34,6 +34,7 @@ PLAIN_COLOUR = "#33668F"
 NUMBER_SCALE = "Viridis"
 MAX_LEGEND_TEXT = 28
 HEIGHT = 640
+FONT = {"family": "Source Sans, Source Sans Pro, system-ui, sans-serif", "size": 13, "color": "#2B2B2B"}
 NO_ROW = -1
 """The custom data of points that cannot be picked."""
 
@@ -139,6 +140,30 @@ def draw_map(drawing: MapDrawing) -> go.Figure:
     return figure
 
 
+def make_figure(parts: Mapping[str, Any]) -> go.Figure:
+    """The figure of `data` and `layout` as plotly's JSON names them."""
+    return go.Figure(parts)
+
+
+def write_figure(figure: go.Figure, name: str) -> str:
+    """The figure as a piece of HTML for a page that holds plotly's script (`read_plotly_script`) before it."""
+    html: str = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=f"plot-{name}",
+        config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]},
+    )
+    return html
+
+
+def read_plotly_script() -> str:
+    """plotly.js itself, to be put into a page once."""
+    from plotly.offline import get_plotlyjs
+
+    script: str = get_plotlyjs()
+    return script
+
+
 def escape_text(text: str) -> str:
     """The text as plotly shows it literally: plotly knows these three entities and no markup without `<`."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -213,7 +238,7 @@ def _draw_group(drawing: MapDrawing, group: _Group) -> Trace:
 
     has_legend = drawing.colouring.labels is not None or group.name == MISSING
     trace = _place(drawing, group.points) | {
-        "name": escape_text(_shorten(group.name)),
+        "name": escape_text(shorten(group.name)),
         # As an array of objects plotly takes it as it is; it would look at every element of a list.
         "hovertext": np.array([_say_point(drawing, point) for point in group.points.tolist()], object),
         "hovertemplate": "%{hovertext}<extra></extra>",
@@ -231,13 +256,13 @@ def _draw_group(drawing: MapDrawing, group: _Group) -> Trace:
 def _say_point(drawing: MapDrawing, point: int) -> str:
     """The name, and below it the value that colours the point."""
     colouring = drawing.colouring
-    name = escape_text(_shorten(drawing.names[point], 80))
+    name = escape_text(shorten(drawing.names[point], 80))
     if colouring.numbers is not None:
         number = float(colouring.numbers[point])
         return f"{name}<br>{escape_text(colouring.title)}: {MISSING if number != number else f'{number:.4g}'}"
     if colouring.labels is not None:
         label = colouring.labels[point]
-        return f"{name}<br>{escape_text(colouring.title)}: {escape_text(_shorten(label or MISSING, 80))}"
+        return f"{name}<br>{escape_text(colouring.title)}: {escape_text(shorten(label or MISSING, 80))}"
     return name
 
 
@@ -282,5 +307,6 @@ def _place(drawing: MapDrawing, points: Int64[np.ndarray, " m"]) -> Trace:
     return {"x": places[:, 0], "y": places[:, 1], "mode": "markers"}
 
 
-def _shorten(text: str, limit: int = MAX_LEGEND_TEXT) -> str:
+def shorten(text: str, limit: int = MAX_LEGEND_TEXT) -> str:
+    """The text, cut with an ellipsis where it is longer."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from explorer.axis_command import axis
+from explorer.contrast_command import contrast
+from explorer.geometry_command import geometry
 from explorer.learning_commands import evaluate, train
+from explorer.review_command import review
 from explorer.votes import Method
 from indexer.errors import InputError
 
@@ -314,6 +318,15 @@ def search(
     minus: Annotated[
         list[str] | None, typer.Option(help="Push away from this text. Repeatable.", show_default=False)
     ] = None,
+    axes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--axis",
+            help="NAME[:WEIGHT] of an axis: alone, its upper end, with a weight below 0 its lower one; beside other "
+            "parts, a step along it. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     weight: Annotated[
         list[str] | None,
         typer.Option(
@@ -423,6 +436,7 @@ def search(
         like=tuple(like or ()),
         unlike=tuple(unlike or ()),
         minus=tuple(minus or ()),
+        axes=tuple(axes or ()),
         weights=tuple(weight or ()),
         template=template,
         queries=queries,
@@ -587,7 +601,7 @@ def explore(
     ] = "127.0.0.1",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
 ) -> None:
-    """Open a corpus in the app: search, map, corpus.
+    """Open a corpus in the app: search, map, geometry, review, corpus.
 
     Example: morphospace explore birds.corpus --port 8502
     """
@@ -617,6 +631,10 @@ def demo(
     run_demo(corpus, n_images=images, port=port, show_app=show_app)
 
 
+app.command()(geometry)
+app.command()(axis)
+app.command()(contrast)
+app.command()(review)
 app.command()(train)
 app.command()(evaluate)
 

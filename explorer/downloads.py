@@ -62,7 +62,7 @@ def hits_csv(hits: Sequence[Hit], provenance: Provenance) -> bytes:
         for hit in hits
     ]
     standings = hits[0].list_standings() if hits else {}
-    return _write_lines((*HIT_FIELDS, *standings, *_record_fields(), *Provenance.__dataclass_fields__), lines)
+    return write_lines((*HIT_FIELDS, *standings, *_record_fields(), *Provenance.__dataclass_fields__), lines)
 
 
 def selection_csv(
@@ -78,13 +78,13 @@ def selection_csv(
         own = {"row": record["row"], "record_id": record["record_id"], "score": score, "percentile": percentile}
         lines.append(own | describe_record(record) | asdict(provenance))
     fields = ("row", "record_id", "score", "percentile")
-    return _write_lines((*fields, *_record_fields(), *Provenance.__dataclass_fields__), lines)
+    return write_lines((*fields, *_record_fields(), *Provenance.__dataclass_fields__), lines)
 
 
 def rejections_csv(rejections: Sequence[Rejection]) -> bytes:
     """The refused images with their reasons."""
     fields = ("record_id", "reason", "uri")
-    return _write_lines(fields, [{field: getattr(rejection, field) for field in fields} for rejection in rejections])
+    return write_lines(fields, [{field: getattr(rejection, field) for field in fields} for rejection in rejections])
 
 
 def describe_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,8 +106,11 @@ def _record_fields() -> tuple[str, ...]:
     return ("name", *RECORD_FIELDS)
 
 
-def _write_lines(fields: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> bytes:
-    """UTF-8 with a byte-order mark, without which spreadsheets misread accents."""
+def write_lines(fields: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> bytes:
+    """A CSV of these lines, every cell defused.
+
+    UTF-8 with a byte-order mark, without which spreadsheets misread accents.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\r\n")
     writer.writerow(fields)

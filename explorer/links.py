@@ -20,6 +20,8 @@ from indexer.errors import QueryError
 
 MAX_TEXT = 1_000
 MAX_ASKS = 16
+AXIS_COLOUR = "*axis "
+"""What precedes an axis's name in a view's colour. Axes belong to a space, so the map says where there is none."""
 
 
 def write_params(view: View) -> dict[str, list[str]]:
@@ -83,7 +85,8 @@ def fit_view(
         if condition not in kept:
             kind = "of numbers" if _is_range(condition) else "of names"
             problems.append(f"link: the corpus has no column {kind} {condition.column!r}; its filter was left out.")
-    if view.colour and view.colour != SIMILARITY and view.colour not in columns:
+    is_ours = view.colour == SIMILARITY or (view.colour or "").startswith(AXIS_COLOUR)
+    if view.colour and not is_ours and view.colour not in columns:
         problems.append(f"link: the corpus has no column {view.colour!r} to colour by.")
         view = replace(view, colour=None)
     problems += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,21 +81,36 @@ class VectorPart:
         return f"image {self.name}"
 
 
-Part = TextPart | ImagePart | RecordPart | VectorPart
+@dataclass(frozen=True, kw_only=True)
+class AxisPart:
+    """An axis of the space by its name: alone, its upper end, or with a negative weight its lower one; beside other
+    parts, a step along it, as long as the weight says.
+    """
+
+    name: str
+    weight: float = 1.0
+
+    def describe(self) -> str:
+        """The part in words."""
+        return f"axis {self.name}"
+
+
+Part = TextPart | ImagePart | RecordPart | VectorPart | AxisPart
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
     """What is looked for: the direction of the weighted sum of the parts' unit vectors.
 
-    Parts of negative weight push away ("less like this"); QueryError where no part has a positive weight.
+    Parts of negative weight push away ("less like this"); QueryError where no part has a positive weight and none is an
+    axis, both ends of which can be looked for.
     """
 
     parts: tuple[Part, ...]
 
     def __post_init__(self) -> None:
-        if not any(part.weight > 0 for part in self.parts):
-            raise QueryError("query: nothing to look for; give a text, --image FILE or --like RECORD_ID.")
+        if not any(part.weight > 0 or isinstance(part, AxisPart) for part in self.parts):
+            raise QueryError("query: nothing to look for; give a text, --image FILE, --like RECORD_ID or --axis NAME.")
 
     @property
     def compares_with_pairs(self) -> bool:
@@ -103,13 +119,13 @@ class Query:
         Texts score lower than images do, and a sum of parts lies nearer to everything, or farther from it, than a
         record does.
         """
-        return len(self.parts) == 1 and not isinstance(self.parts[0], TextPart)
+        return len(self.parts) == 1 and not isinstance(self.parts[0], TextPart | AxisPart)
 
     @property
     def modality(self) -> Modality:
-        """What it is searched as: a text where it holds any, because texts lie apart from the images."""
-        asks_text = any(isinstance(part, TextPart) for part in self.parts)
-        return Modality.TEXT if asks_text else Modality.IMAGE
+        """What it is searched as: a text where it holds a text or an axis, because these lie apart from the images."""
+        lies_apart = any(isinstance(part, TextPart | AxisPart) for part in self.parts)
+        return Modality.TEXT if lies_apart else Modality.IMAGE
 
     @property
     def needs_encoder(self) -> bool:
@@ -139,6 +155,7 @@ def build_query(
     like: Sequence[str] = (),
     unlike: Sequence[str] = (),
     minus: Sequence[str] = (),
+    axes: Sequence[str] = (),
     weights: Sequence[str] = (),
     template: str = "raw",
 ) -> Query:
@@ -150,6 +167,7 @@ def build_query(
         like: ids of relevant records.
         unlike: ids of irrelevant records, to push away from.
         minus: descriptions to push away from.
+        axes: `NAME` or `NAME:WEIGHT` of axes of the space; the weight may be negative.
         weights: `KIND=NUMBER` for the kinds of `WEIGHTS`; unlike and minus are subtracted.
         template: name of a template, or a sentence with `{}`.
     """
@@ -162,12 +180,27 @@ def build_query(
     parts += share_weight(like, weight["like"])
     parts += share_weight(unlike, -weight["unlike"])
     parts += [TextPart(text=away, weight=-weight["minus"], template=sentence) for away in minus]
+    parts += [_read_axis(axis) for axis in axes]
     return Query(parts=tuple(parts))
 
 
 def share_weight(record_ids: Sequence[str], weight: float) -> list[RecordPart]:
     """The mean of records, at a weight: each has its share of it."""
     return [RecordPart(record_id=record_id, weight=weight / len(record_ids)) for record_id in record_ids]
+
+
+def _read_axis(given: str) -> AxisPart:
+    name, separator, number = given.partition(":")
+    try:
+        weight = float(number) if separator else 1.0
+    except ValueError:
+        weight = 0.0
+    if not name or not isfinite(weight) or weight == 0:
+        raise QueryError(
+            f"--axis {given!r}: not of the form NAME or NAME:WEIGHT; a weight is a number other than 0, below 0 for "
+            "the other end. Write e.g. --axis beak:-0.5"
+        )
+    return AxisPart(name=name, weight=weight)
 
 
 def _read_weight(pair: str) -> tuple[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explorer.filters import Filter, find_rows
-from explorer.query import ImagePart, Part, Query, RecordPart, TextPart, VectorPart
+from explorer.query import AxisPart, ImagePart, Part, Query, RecordPart, TextPart, VectorPart
 from explorer.request import N_HITS, Request
 from explorer.retrieval import Ranking, Wanted, choose_rows, choose_similarity, find_above, find_nearest
 from explorer.scales import OrdinaryScores
@@ -323,9 +323,16 @@ class Searcher:
                 found.append(self.encoder.encode_images([read_image(part.path).pixels])[0])
             elif isinstance(part, RecordPart):
                 found.append(next(stored))
+            elif isinstance(part, AxisPart):
+                found.append(self._read_axis(part))
             else:
                 found.append(self._checked(part))
         return found
+
+    def _read_axis(self, part: AxisPart) -> Float32[np.ndarray, " d"]:
+        from explorer.geometry.axis_store import open_axis
+
+        return open_axis(self.space, part.name).read_direction().astype("float32")
 
     def _checked(self, part: VectorPart) -> Float32[np.ndarray, " d"]:
         if part.vector.shape != (self.space.dimension,):

@@ -25,6 +25,7 @@ class Asked:
     like: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
     minus: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     template: str = "raw"
     queries: Path | None = None
@@ -32,7 +33,7 @@ class Asked:
     @property
     def has_parts(self) -> bool:
         """Whether the command line itself asks something."""
-        return bool(self.text or self.images or self.like or self.unlike or self.minus or self.weights)
+        return bool(self.text or self.images or self.like or self.unlike or self.minus or self.axes or self.weights)
 
     def build_query(self) -> Query:
         """The query of the command line."""
@@ -42,6 +43,7 @@ class Asked:
             like=self.like,
             unlike=self.unlike,
             minus=self.minus,
+            axes=self.axes,
             weights=self.weights,
             template=self.template,
         )

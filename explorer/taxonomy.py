@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 N_RANKS = len(RANKS)
 NO_TAXON = -1
+UNPLACED = ("", "incertae sedis")
+"""Names that name no taxon, in lower case: what is "of uncertain seat" has only that in common."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +87,8 @@ def find_leaves(lineages: Int64[np.ndarray, "l 7"]) -> Int64[np.ndarray, " f"]:
 
 
 def build_taxonomy(records: pa.Table) -> Taxonomy:
-    """The taxa of a table of records, from those of its columns that are ranks; empty cells name nothing."""
+    """The taxa of a table of records, from those of its columns that are ranks; empty cells and "incertae sedis" name
+    nothing."""
     import numpy as np
 
     codes, names = _encode_ranks(records)
@@ -186,7 +189,8 @@ def _encode_ranks(records: pa.Table) -> tuple[Int64[np.ndarray, "n 7"], list[lis
         if rank not in records.column_names or not records.num_rows:
             continue
         column = pc.utf8_trim_whitespace(records.column(rank).cast(pa.string()).combine_chunks())
-        encoded = pc.if_else(pc.equal(column, ""), None, column).dictionary_encode()
+        is_named = pc.invert(pc.is_in(pc.utf8_lower(column), value_set=pa.array(UNPLACED)))
+        encoded = pc.if_else(is_named, column, None).dictionary_encode()
         codes[:, place] = pc.fill_null(encoded.indices.cast(pa.int64()), NO_TAXON).to_numpy(zero_copy_only=False)
         names[place] = encoded.dictionary.to_pylist()
     return codes, names

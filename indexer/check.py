@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # Rounding a unit vector of d values to float16 moves its length by at most about 2^-11.
 LENGTH_TOLERANCE = 2e-3
 BATCH = 65_536
+FINDINGS = ("reliability", "axes", "geometry")
+"""Folders of a space in which the explorer keeps JSON files, each written in one step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ def check_corpus(corpus: Corpus) -> CheckReport:
             (f"space {space.name}: vectors", lambda space=space: _check_vectors(corpus, space)),  # type: ignore[misc]
             (f"space {space.name}: index", lambda space=space: _check_index(space)),  # type: ignore[misc]
             (f"space {space.name}: map", lambda space=space: _check_maps(space)),  # type: ignore[misc]
+            (f"space {space.name}: findings", lambda space=space: _check_findings(space)),  # type: ignore[misc]
         ]
     for what, check in checks:
         try:
@@ -204,6 +208,17 @@ def _check_maps(space: Space) -> Iterator[str]:
         strange = np.setdiff1d(stored.rows, embedded_rows(space))
         if len(strange):
             yield f"{description.parent.name}: shows {len(strange)} rows that have no vector (first: {strange[0]})"
+
+
+def _check_findings(space: Space) -> Iterator[str]:
+    """What the explorer keeps with a space: how far names can be believed, axes, reports on geometry."""
+    for folder in FINDINGS:
+        for file in sorted((space.folder / folder).rglob("*.json")):
+            try:
+                json.loads(file.read_text(encoding="utf-8"))
+            except ValueError as error:
+                name = file.relative_to(space.folder).as_posix()
+                yield f"{name}: not readable as JSON ({error}); delete it, and it is made again when it is asked for"
 
 
 def _rows_with_image(corpus: Corpus) -> Int64[np.ndarray, " n"]:

@@ -64,13 +64,18 @@ def show_image(data: bytes, alt: str) -> None:
     st.image(f"data:image/webp;base64,{base64.b64encode(data).decode('ascii')}", alt=alt)
 
 
+def show_picture(record: Mapping[str, Any], thumbnail: bytes | None, key: str) -> None:
+    """The thumbnail of a record, or a box that says that there is none."""
+    if thumbnail is None:
+        with st.container(key=f"noimage-{key}"):
+            st.text("no image")
+    else:
+        show_image(thumbnail, name_record(record))
+
+
 def _show_card(card: Card, thumbnail: bytes | None, key: str) -> None:
     with st.container(key=f"card-{key}"):
-        if thumbnail is None:
-            with st.container(key=f"noimage-{key}"):
-                st.text("no image")
-        else:
-            show_image(thumbnail, name_record(card.record))
+        show_picture(card.record, thumbnail, key)
         # Always five lines, empty ones too: the style sheet tells them apart by their place, because a container for
         # each would give the browser half as much again to draw.
         st.text(name_record(card.record))
@@ -88,12 +93,13 @@ def _show_actions(record_id: str, key: str) -> None:
             st.button(
                 "Less like this", key=f"less-{key}", type="tertiary", on_click=_ask, args=(AskKind.UNLIKE, record_id)
             )
-        st.button("Record", key=f"open-{key}", type="tertiary", on_click=_open_record, args=(record_id,))
+        st.button("Record", key=f"open-{key}", type="tertiary", on_click=open_record, args=(record_id,))
 
 
 def _ask(kind: AskKind, record_id: str) -> None:
     change_view(current_view().with_ask(kind, record_id))
 
 
-def _open_record(record_id: str) -> None:
+def open_record(record_id: str) -> None:
+    """Open the record view; for callbacks."""
     update_view(record=record_id, offset=current_view().offset)

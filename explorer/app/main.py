@@ -9,9 +9,11 @@ import streamlit as st
 
 from explorer.app.answers import warm_up
 from explorer.app.corpus_page import show_corpus_page
+from explorer.app.geometry_page import show_geometry_page
 from explorer.app.map_page import show_map_page
 from explorer.app.messages import show_problem, showing_problems
 from explorer.app.opened import OpenedCorpus, open_app_corpus, open_spaces, read_summary
+from explorer.app.review_page import show_review_page
 from explorer.app.search_page import show_search_page
 from explorer.app.session import current_view, link_problems, sync_view
 from explorer.app.sidebar import show_sidebar
@@ -28,6 +30,8 @@ def main() -> None:
         pages = [
             st.Page(lambda: _show_search(opened), title="Search", url_path="search", default=True),
             st.Page(lambda: _show_map(opened), title="Map", url_path="map"),
+            st.Page(lambda: _show_geometry(opened), title="Geometry", url_path="geometry"),
+            st.Page(lambda: _show_review(opened), title="Review", url_path="review"),
             st.Page(lambda: show_corpus_page(opened), title="Corpus", url_path="corpus"),
         ]
         page = st.navigation(pages, position="hidden")
@@ -65,6 +69,14 @@ def _show_search(opened: OpenedCorpus) -> None:
 
 def _show_map(opened: OpenedCorpus) -> None:
     show_map_page(opened, open_spaces(opened, current_view()))
+
+
+def _show_geometry(opened: OpenedCorpus) -> None:
+    show_geometry_page(opened, open_spaces(opened, current_view()))
+
+
+def _show_review(opened: OpenedCorpus) -> None:
+    show_review_page(opened, open_spaces(opened, current_view()))
 
 
 if __name__ == "__main__":

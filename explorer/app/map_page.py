@@ -34,7 +34,8 @@ from explorer.app.session import (
 )
 from explorer.captions import name_record
 from explorer.downloads import selection_csv
-from explorer.links import fits_link
+from explorer.geometry.axis_store import list_names, open_axis
+from explorer.links import AXIS_COLOUR, fits_link
 from explorer.search import SearchResult
 from explorer.summary import ColumnSummary
 from explorer.viewstate import SIMILARITY, View, build_filter, describe_query
@@ -98,8 +99,8 @@ def _find_hits(opened: OpenedCorpus, spaces: Sequence[Space]) -> SearchResult | 
 
 
 def _show_map(opened: OpenedCorpus, space: Space, stored: SpaceMap, ringed: Sequence[int]) -> None:
-    view, colour = current_view(), _choose_colour(opened)
-    query = (view.asks, view.template) if colour == SIMILARITY else ()
+    view, colour = current_view(), _choose_colour(opened, space)
+    query = (view.asks, view.template) if colour == SIMILARITY else _axis_stamp(space, colour)
     figure_key = (opened.key, space.name, stored.digest, colour, query, build_filter(view), tuple(ringed))
     selected = drawn_selection(figure_key)
     key = f"map-{generation()}"
@@ -122,15 +123,18 @@ def _draw(key: tuple[Any, ...], selected: tuple[int, ...], _prepare: Callable[[]
     return draw_map(_prepare())
 
 
-def _choose_colour(opened: OpenedCorpus) -> str:
-    """The column, SIMILARITY or PLAIN that colours the map."""
+def _choose_colour(opened: OpenedCorpus, space: Space) -> str:
+    """The column, axis, SIMILARITY or PLAIN that colours the map."""
     summary = read_summary(opened)
     usable = {column.name: column for column in summary.columns if _can_colour(column)}
-    options = [PLAIN, *([SIMILARITY] if current_view().asks else []), *usable]
+    axes = {f"{AXIS_COLOUR}{name}": f"axis {name}" for name in list_names(space)}
+    options = [PLAIN, *([SIMILARITY] if current_view().asks else []), *axes, *usable]
     chosen = current_view().colour
     if chosen not in options:
+        if chosen and chosen.startswith(AXIS_COLOUR):
+            show_note(f"Space {space.name} has no axis {chosen.removeprefix(AXIS_COLOUR)} to colour by.")
         chosen = _first_colour(usable)
-    words = {PLAIN: "one colour", SIMILARITY: "similarity to the query"}
+    words = {PLAIN: "one colour", SIMILARITY: "similarity to the query", **axes}
     with st.container(horizontal=True, vertical_alignment="bottom", key="mapbar"):
         st.selectbox(
             "Colour by",
@@ -196,6 +200,9 @@ def _read_colouring(opened: OpenedCorpus, space: Space, stored: SpaceMap, colour
         return Colouring()
     if colour == SIMILARITY:
         return Colouring(title="score", numbers=_read_scores(opened, space, stored))
+    if colour.startswith(AXIS_COLOUR):
+        name = colour.removeprefix(AXIS_COLOUR)
+        return Colouring(title=name, numbers=_read_positions(space, stored, name))
     summary = next(column for column in read_summary(opened).columns if column.name == colour)
     values = read_column(opened, colour).take(stored.rows)
     if summary.kind == "number":
@@ -213,6 +220,20 @@ def _read_scores(opened: OpenedCorpus, space: Space, stored: SpaceMap) -> Float6
         _, here, there = np.intersect1d(stored.rows, measured.rows, assume_unique=True, return_indices=True)
         scores[here] = measured.scores[there]
     return scores
+
+
+def _axis_stamp(space: Space, colour: str) -> tuple[str, ...]:
+    """What changes when the axis that colours the map is made anew; empty where none does."""
+    return (open_axis(space, colour.removeprefix(AXIS_COLOUR)).digest,) if colour.startswith(AXIS_COLOUR) else ()
+
+
+def _read_positions(space: Space, stored: SpaceMap, name: str) -> Float64[np.ndarray, " n"]:
+    """The position of each point along an axis, in standard deviations of the records."""
+    from explorer.axis_making import place_rows
+
+    axis = open_axis(space, name)
+    positions: Float64[np.ndarray, " n"] = place_rows(space, stored.rows, axis.read_direction()[:, None])[:, 0]
+    return (positions - axis.origin) / axis.spread
 
 
 def _take_selection(key: str) -> None:

@@ -29,6 +29,11 @@ def show_small(text: str) -> None:
         st.text(text)
 
 
+def show_head(text: str) -> None:
+    """Head a plot or a table."""
+    _show("head", text)
+
+
 @contextmanager
 def showing_problems() -> Iterator[None]:
     """Show an InputError as a message; anything else is our bug and keeps its traceback."""

@@ -22,10 +22,11 @@ MIN_GENERA = 2 * N_FOLDS
 
 @dataclass(frozen=True, kw_only=True)
 class EcologyEstimates:
-    """Rank correlations inside genera, over single records and over the means of species."""
+    """Rank correlations inside genera, over single records and over the means of species, and what they rest on."""
 
     of_records: Estimate
     of_species: Estimate
+    used: Used
 
 
 def probe_ecology(
@@ -63,10 +64,8 @@ def probe_ecology(
     estimates = estimate_ecology(vectors, numbers, species, genera, n_shuffles=n_shuffles, seed=seed)
     if estimates is None:
         return None
-    kept = _keep_useful(numbers, species, genera)
-    used = Used(n=int(kept.sum()), n_groups=len(np.unique(genera[kept])), left_out=int((~kept).sum()))
-    return conclude_ecology(estimates.of_records, column, used), conclude_ecology(
-        estimates.of_species, column, used, of_species=True
+    return conclude_ecology(estimates.of_records, column, estimates.used), conclude_ecology(
+        estimates.of_species, column, estimates.used, of_species=True
     )
 
 
@@ -94,7 +93,7 @@ def estimate_ecology(
     seed: int = 0,
 ) -> EcologyEstimates | None:
     """The estimates behind `probe_ecology`."""
-    kept = _keep_useful(numbers, species, genera)
+    kept = keep_useful(numbers, species, genera)
     if not kept.any():
         return None
     codes, groups = recode(species[kept]), recode(genera[kept])
@@ -114,7 +113,9 @@ def estimate_ecology(
     of_records = _Relatives(species=np.arange(len(rows)), genera=groups, wanted=wanted)
     of_means = _Relatives(species=codes, genera=genus_of, wanted=centre_in_groups(truths, genus_of))
     return EcologyEstimates(
-        of_records=of_records.estimate(reading, n_columns), of_species=of_means.estimate(reading, n_columns)
+        of_records=of_records.estimate(reading, n_columns),
+        of_species=of_means.estimate(reading, n_columns),
+        used=Used(n=int(kept.sum()), n_groups=int(groups.max()) + 1, left_out=int((~kept).sum())),
     )
 
 
@@ -168,7 +169,7 @@ def _correlate(one: Float64[np.ndarray, "n t"], other: Float64[np.ndarray, "n t"
     return correlation
 
 
-def _keep_useful(
+def keep_useful(
     numbers: Float64[np.ndarray, "n a"], species: Int64[np.ndarray, " n"], genera: Int64[np.ndarray, " n"]
 ) -> Bool[np.ndarray, " n"]:
     """Records with all numbers, of genera in which two species or more differ."""

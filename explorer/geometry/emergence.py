@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,8 @@ from explorer.geometry.ecology import probe_ecology
 from explorer.geometry.finding import Finding
 from explorer.geometry.grouping import code_names
 from explorer.geometry.species_span import measure_span
-from explorer.geometry.variants import choose_contrast, measure_direction, measure_separation, probe_states
+from explorer.geometry.states import gather_states
+from explorer.geometry.variants import choose_contrast, direct_states, probe_states, separate_states
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,15 +80,18 @@ def measure_emergence(
 
     Args:
         vectors: One row per record.
-        records: `species` and `genus`, and the columns, all text, null where unknown.
+        records: `species` and `genus`, and the columns, all text, null where unknown. With an `occurrence_id` the
+            statistics inside species count an occurrence once.
         columns: Columns to measure; those that the records lack are left out.
         n_shuffles: Of every null.
         seed: Fixes the shuffles.
     """
     rows = np.asarray(vectors, dtype=np.float64)
     species, genera = (_code_column(records, rank) for rank in ("species", "genus"))
+    occurrences = _code_occurrences(records)
+    sizes = (None, N_DIMENSIONS)
     found: list[Finding | None] = list(
-        measure_span(rows, species, n_dimensions=(None, N_DIMENSIONS), n_shuffles=n_shuffles, seed=seed)
+        measure_span(rows, species, occurrences=occurrences, n_dimensions=sizes, n_shuffles=n_shuffles, seed=seed)
     )
     for column in columns:
         if column not in records.column_names:
@@ -94,7 +99,8 @@ def measure_emergence(
         values = records.column(column).to_pylist()
         numbers = read_numbers(values)
         if numbers is None:
-            found += _measure_words(rows, species, genera, (column, values), n_shuffles=n_shuffles, seed=seed)
+            taxa = _Taxa(species=species, genera=genera, occurrences=occurrences)
+            found += _measure_words(rows, taxa, (column, values), n_shuffles=n_shuffles, seed=seed)
         else:
             found += (
                 probe_ecology(rows, numbers[:, None], species, genera, column=column, n_shuffles=n_shuffles, seed=seed)
@@ -103,24 +109,50 @@ def measure_emergence(
     return tuple(finding for finding in found if finding is not None)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Taxa:
+    """Codes per record: -1 where a taxon is not known; every record has an occurrence."""
+
+    species: Int64[np.ndarray, " n"]
+    genera: Int64[np.ndarray, " n"]
+    occurrences: Int64[np.ndarray, " n"]
+
+
 def _measure_words(
     vectors: Float64[np.ndarray, "n d"],
-    species: Int64[np.ndarray, " n"],
-    genera: Int64[np.ndarray, " n"],
+    taxa: _Taxa,
     column: tuple[str, list[str | None]],
     *,
     n_shuffles: int,
     seed: int,
 ) -> tuple[Finding | None, ...]:
-    contrast = choose_contrast(*column, species)
+    contrast = choose_contrast(*column, taxa.species, taxa.occurrences)
     if contrast is None:
         return ()
     k = N_DIMENSIONS if vectors.shape[1] > N_DIMENSIONS else None
-    return (
-        measure_separation(vectors, species, contrast, n_shuffles=n_shuffles, seed=seed),
-        measure_direction(vectors, species, contrast, n_dimensions=k, n_shuffles=n_shuffles, seed=seed),
-        probe_states(vectors, species, genera, contrast, n_shuffles=n_shuffles, seed=seed),
+    states = gather_states(vectors, taxa.species, contrast.codes, occurrences=taxa.occurrences, seed=seed)
+    inside: tuple[Finding | None, ...] = ()
+    if states is not None:
+        inside = (
+            separate_states(states, contrast, n_shuffles=n_shuffles, seed=seed),
+            direct_states(states, contrast, n_dimensions=k, n_shuffles=n_shuffles, seed=seed),
+        )
+    probed = probe_states(
+        vectors,
+        taxa.species,
+        taxa.genera,
+        contrast,
+        occurrences=taxa.occurrences,
+        n_shuffles=n_shuffles,
+        seed=seed,
     )
+    return *inside, probed
+
+
+def _code_occurrences(records: pa.Table) -> Int64[np.ndarray, " n"]:
+    """A record without an occurrence is its own."""
+    codes = _code_column(records, "occurrence_id")
+    return np.where(codes < 0, codes.max(initial=-1) + 1 + np.arange(len(codes)), codes)
 
 
 def _code_column(records: pa.Table, name: str) -> Int64[np.ndarray, " n"]:

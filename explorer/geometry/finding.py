@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 CONFIDENCE = 0.95
 
@@ -90,6 +90,7 @@ class Finding:
         n_groups: Species or genera over which the interval generalises.
         left_out: Records that could not be used.
         reading: One sentence for a person.
+        space: Of which space; "" until the caller says so (`dataclasses.replace`).
     """
 
     statistic: str
@@ -105,6 +106,22 @@ class Finding:
     n_groups: int
     left_out: int
     reading: str
+    space: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A statistic that these records do not allow.
+
+    Attributes:
+        statistic: Which one, as `rho`.
+        column: Of which column; "" where it is of the species alone.
+        reason: What is missing, with the number found and the number needed; a clause that can follow "because".
+    """
+
+    statistic: str
+    column: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,14 +152,12 @@ def conclude(
         side: What counts as extreme.
         bounds: Range of the statistic, to which the interval is cut.
         used: What it rests on.
-        say: Given the numbers as text, as "0.31 [0.20, 0.42]; shuffled -0.08 to 0.09, p = 0.005", the sentence.
+        say: Given the numbers as text (`write_numbers`), the sentence.
     """
     low, high = (float(np.clip(end, *bounds)) for end in estimate.find_interval())
     null_low, null_high = estimate.find_null()
     p = estimate.find_p(side)
-    numbers = f"{estimate.value:.2f} [{low:.2f}, {high:.2f}]"
-    if math.isfinite(p):
-        numbers += f"; shuffled {null_low:.2f} to {null_high:.2f}, p = {p:.2g}"
+    numbers = write_numbers(estimate.value, (low, high), (null_low, null_high), p)
     return Finding(
         statistic=name[0],
         column=name[1],
@@ -158,6 +173,28 @@ def conclude(
         left_out=used.left_out,
         reading=say(numbers),
     )
+
+
+def write_numbers(value: float, interval: tuple[float, float], null: tuple[float, float], p: float) -> str:
+    """The numbers of a reading, as "0.31 [0.20, 0.42]; shuffled -0.08 to 0.09, p = 0.005".
+
+    Two decimals, or three where the value and its interval lie within 0.1 of 0; said in words where there is no value
+    or no interval, and without the shuffles where there is no p.
+    """
+    if not math.isfinite(value):
+        return "no value, because the vectors do not vary"
+    ends = [end for end in interval if math.isfinite(end)]
+    places = 2 if max(map(abs, [value, *ends])) >= 0.1 else 3
+    between = f"[{write_number(interval[0], places)}, {write_number(interval[1], places)}]"
+    numbers = f"{write_number(value, places)} {between if ends else '(too little for an interval)'}"
+    if not math.isfinite(p):
+        return numbers
+    return f"{numbers}; shuffled {write_number(null[0], places)} to {write_number(null[1], places)}, p = {p:.2g}"
+
+
+def write_number(number: float, places: int) -> str:
+    """The number to so many decimals, without the sign of a zero."""
+    return f"{round(number, places) + 0.0:.{places}f}"
 
 
 def average_estimates(estimates: Sequence[Estimate]) -> Estimate:
@@ -183,3 +220,20 @@ def find_error(without: Float64[np.ndarray, " b"]) -> float:
     """
     n = len(without)
     return float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())) if n > 1 else math.nan
+
+
+def find_uneven_error(value: float, without: Float64[np.ndarray, " b"], sizes: Int64[np.ndarray, " b"]) -> float:
+    """`find_error` for blocks of unequal size (Busing, Meijer & van der Leeden 1999, eq. 9).
+
+    Args:
+        value: The statistic on all data.
+        without: The same without each block.
+        sizes: Units in each block, of which the data are a sample: species or genera.
+    """
+    n = len(without)
+    if n < 2:
+        return math.nan
+    parts = sizes.sum() / sizes
+    pseudo = parts * value - (parts - 1) * without
+    mean = n * value - ((1 - 1 / parts) * without).sum()
+    return float(np.sqrt(((pseudo - mean) ** 2 / (parts - 1)).mean()))

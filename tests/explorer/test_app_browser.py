@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -21,8 +22,11 @@ from urllib.request import urlopen
 import pytest
 from PIL import Image
 
+from explorer.geometry_report.store import keep_report
+from explorer.review import REVIEW_FILE
 from explorer.server import CORPUS_VARIABLE, server_command
 from tests.explorer.app_fixtures import HOSTILE, N_RECORDS, SHADES, add_mirrored_space, build_colour_corpus
+from tests.explorer.geometry_reports import make_suspect, write_report_by_hand
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Dialog, Page
@@ -387,6 +391,60 @@ def test_a_map_that_a_job_makes_appears_by_itself(app: str, page: Page, corpus: 
     finally:
         aside.rename(description)
     page.locator(".js-plotly-plot .nsewdrag").first.wait_for()
+
+
+def test_a_kept_report_is_drawn_on_the_page_geometry(app: str, page: Page, corpus: Corpus) -> None:
+    visit(page, f"{app}/geometry")
+    page.get_by_text("Nothing was measured in space colours yet").wait_for()
+    keep_report(corpus.open_space(), "0" * 16, write_report_by_hand(HOSTILE))
+    visit(page, f"{app}/geometry?taxon=Quadratus+blueus")
+    page.get_by_text("lies apart.").first.wait_for()
+    page.locator(".js-plotly-plot").nth(1).locator(".scatterlayer .point").first.wait_for()
+    assert page.locator(".js-plotly-plot").count() == 2
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert_plain(page)
+    page.get_by_role("link", name="Search").click()
+    page.wait_for_url("**/?taxon=Quadratus+blueus")
+
+
+def test_a_suspect_is_decided_once_and_stays_decided(app: str, page: Page, corpus: Corpus) -> None:
+    red = make_suspect(subject="red-0", row=0, taxon=HOSTILE, suggestion="Quadratus greenus", evidence=(8, 9, 10))
+    blue = make_suspect(subject="blue-0", row=16, taxon="Quadratus blueus", evidence=(17,), reading="It is blue.")
+    report = write_report_by_hand(suspects=(red, blue))
+    latest = replace(report, facts=replace(report.facts, made="2026-11-25T00:00:00+00:00"))
+    kept = keep_report(corpus.open_space(), "f" * 16, latest)
+    try:
+        visit(page, f"{app}/review")
+        page.get_by_text("0 of 2 decided").wait_for()
+        page.get_by_text(f"{HOSTILE}, or Quadratus greenus?", exact=True).wait_for()
+        assert page.locator("[class*='st-key-shot-'] img").count() == 6
+        assert_plain(page)
+        page.get_by_placeholder("Note, if you like").first.fill(HOSTILE)
+        page.get_by_role("button", name="Fix").first.click()
+        page.get_by_text("1 of 2 decided").wait_for()
+        settle(page)
+        assert page.get_by_text(f"{HOSTILE}, or Quadratus greenus?", exact=True).count() == 0
+
+        visit(page, f"{app}/review")
+        page.get_by_text("1 of 2 decided").wait_for()
+        assert page.get_by_text("It is blue.").count() == 1
+        assert page.locator("[class*='st-key-shot-'] img").count() == 2
+        page.get_by_text("Show decided").click()
+        page.get_by_text(f"UTC: {HOSTILE}").wait_for()
+        settle(page)
+        assert_plain(page)
+        lines = download(page, "review-csv")
+        assert [(line["subject"], line["verdict"], line["note"]) for line in lines] == [
+            ("red-0", "fix", HOSTILE),
+            ("blue-0", "", ""),
+        ]
+        page.get_by_role("button", name="Record", exact=True).first.click()
+        page.get_by_role("dialog").get_by_text("red-0", exact=True).first.wait_for()
+        page.set_viewport_size({"width": 800, "height": 950})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 800
+    finally:
+        shutil.rmtree(kept.parent)
+        (corpus.path / REVIEW_FILE).unlink(missing_ok=True)
 
 
 def visit(page: Page, address: str) -> None:

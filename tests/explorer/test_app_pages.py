@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import explorer.app
+from explorer.app import geometry_job
+from explorer.geometry.suspects import SuspectKind
+from explorer.geometry_report.store import keep_report
+from explorer.review import REVIEW_FILE, Verdict, read_decisions
 from explorer.server import CORPUS_VARIABLE
 from indexer.corpus import create_corpus, open_corpus
 from indexer.removals import remove_records
 from tests.corpora import angles, make_vector_corpus
+from tests.explorer.app_fixtures import HOSTILE
+from tests.explorer.geometry_reports import make_suspect, write_report_by_hand
 
 
 def open_page(
@@ -199,4 +205,222 @@ def test_a_removed_record_leaves_every_page_of_a_running_app(monkeypatch: pytest
     assert "'r1' was removed" in said(app)
     assert "Parus ater" not in said(app)
     assert "4 records" in said(app)
+    assert not app.exception
+
+
+PAGE = """
+from explorer.app.{name}_page import show_{name}_page
+from explorer.app.opened import open_app_corpus, open_spaces
+from explorer.app.session import current_view, sync_view
+
+opened = open_app_corpus()
+sync_view("{name}", lambda view: (view, ()))
+show_{name}_page(opened, open_spaces(opened, current_view()))
+"""
+
+
+def open_geometry(
+    monkeypatch: pytest.MonkeyPatch, corpus: Path, params: Mapping[str, str] | None = None, *, page: str = "geometry"
+) -> AppTest:
+    """The page Geometry, or another one of a space, alone: AppTest cannot turn to a page that is no file."""
+    monkeypatch.setenv(CORPUS_VARIABLE, str(corpus))
+    app = AppTest.from_string(PAGE.format(name=page), default_timeout=60)
+    for name, value in (params or {}).items():
+        app.query_params[name] = value
+    return app.run()
+
+
+class FakeProcess:
+    """A job that runs until the test ends it."""
+
+    started: ClassVar[list[FakeProcess]] = []
+
+    def __init__(self, command: list[str], *, stderr: IO[bytes], **_: object) -> None:
+        self.command = command
+        self.status: int | None = None
+        stderr.write(b"within species: given\n")
+        self.started.append(self)
+
+    def poll(self) -> int | None:
+        return self.status
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[FakeProcess]:
+    FakeProcess.started.clear()
+    monkeypatch.setattr("explorer.app.geometry_job.subprocess.Popen", FakeProcess)
+    return FakeProcess.started
+
+
+def test_geometry_that_was_not_measured_says_what_it_would_and_how(monkeypatch: pytest.MonkeyPatch, fan: Path) -> None:
+    app = open_geometry(monkeypatch, fan)
+    assert "Nothing was measured in space given yet" in said(app)
+    assert [code.value for code in app.code] == [f"morphospace geometry {fan} --space given"]
+    assert not app.exception
+
+
+def test_a_kept_report_is_shown_as_it_is_kept(monkeypatch: pytest.MonkeyPatch, fan: Path) -> None:
+    keep_report(open_corpus(fan).open_space(), "0" * 16, write_report_by_hand(HOSTILE))
+    app = open_geometry(monkeypatch, fan, {"taxon": "Parus major"})
+    assert f"{HOSTILE} lies apart." in said(app)
+    assert "The records have changed since this was measured" in said(app)
+    assert "The filters of the sidebar do not apply" in said(app)
+    assert "2 genera are too few" in said(app)
+    assert list(app.dataframe[0].value["value"]) == [0.88, 0.88]
+    assert not app.exception
+
+
+def test_a_report_is_measured_from_the_page(
+    monkeypatch: pytest.MonkeyPatch, fan: Path, jobs: list[FakeProcess]
+) -> None:
+    app = open_geometry(monkeypatch, fan)
+    app.multiselect(key="geometry-columns").set_value(["year"]).run()
+    app.button(key="measure-geometry").click().run()
+    assert "Measuring: within species: given" in said(app)
+    (job,) = jobs
+    assert job.command[3:] == ["geometry", str(fan), "--space", "given", "--by", "year", "--format", "json"]
+    keep_report(open_corpus(fan).open_space(), "0" * 16, write_report_by_hand())
+    job.status = 0
+    app.run()
+    assert "sex lies apart." in said(app)
+    assert "Measuring" not in said(app)
+
+
+def test_a_job_that_failed_says_why(monkeypatch: pytest.MonkeyPatch, fan: Path, jobs: list[FakeProcess]) -> None:
+    app = open_geometry(monkeypatch, fan)
+    app.button(key="measure-geometry").click().run()
+    job = geometry_job.find_job(open_corpus(fan).open_space())
+    assert job is not None
+    job.log.write_text("morphospace: fan.corpus: 6 records are left to measure\n")
+    jobs[0].status = 2
+    app.run()
+    assert "fan.corpus: 6 records are left to measure" in said(app)
+    app.button(key="measure-geometry").click().run()
+    assert len(jobs) == 2
+
+
+def open_review(monkeypatch: pytest.MonkeyPatch, corpus: Path, params: Mapping[str, str] | None = None) -> AppTest:
+    return open_geometry(monkeypatch, corpus, params, page="review")
+
+
+def heads(app: AppTest) -> list[str]:
+    """What the suspects of the page are about, each by its sentence."""
+    return [text.value for text in app.text if text.value.startswith("Because")]
+
+
+@pytest.fixture
+def reviewed(fan: Path) -> Path:
+    """The six vectors with ten suspects: six labels, two strangers, copies, and a species with an evil name."""
+    labels = [make_suspect(subject=f"r{i}", row=i, evidence=(5 - i,), reading=f"Because label {i}") for i in range(6)]
+    strangers = [
+        make_suspect(kind=SuspectKind.STRANGER, subject=f"r{i}", row=i, reading=f"Because strange {i}") for i in (2, 3)
+    ]
+    copies = make_suspect(kind=SuspectKind.DUPLICATE, subject="r1 = r2", row=1, evidence=(2,), reading="Because copies")
+    split = make_suspect(kind=SuspectKind.SPLIT, subject=HOSTILE, taxon=HOSTILE, reading=f"Because {HOSTILE}")
+    suspects = (*labels, *strangers, copies, split)
+    keep_report(open_corpus(fan).open_space(), "0" * 16, write_report_by_hand(suspects=suspects))
+    return fan
+
+
+def test_a_review_of_nothing_measured_says_how_to_measure(monkeypatch: pytest.MonkeyPatch, fan: Path) -> None:
+    app = open_review(monkeypatch, fan)
+    assert "Nothing was measured in space given yet" in said(app)
+    assert [code.value for code in app.code] == [f"morphospace geometry {fan} --space given"]
+    keep_report(open_corpus(fan).open_space(), "0" * 16, write_report_by_hand())
+    assert "No record of this report looks wrong" in said(app.run())
+    assert not app.exception
+
+
+def test_suspects_are_shown_a_page_at_a_time_and_by_kind(monkeypatch: pytest.MonkeyPatch, reviewed: Path) -> None:
+    app = open_review(monkeypatch, reviewed)
+    assert "1 to 8 of 10 suspects" in said(app)
+    assert "Parus major, or Parus minor?" in said(app)
+    assert "odds 12 to 1 · r0" in said(app)
+    assert [text.value for text in app.text].count("neighbour") == 6
+    app.button(key="step-Next page").click().run()
+    assert heads(app) == ["Because copies", f"Because {HOSTILE}"]
+    assert f"{HOSTILE} in two clusters" in said(app)
+    kinds = app.button_group(key="review-kinds")
+    kinds.set_value([SuspectKind.STRANGER, SuspectKind.SPLIT]).run()
+    assert heads(app) == ["Because strange 2", "Because strange 3", f"Because {HOSTILE}"]
+    assert not app.exception
+
+
+def test_a_decision_is_kept_hidden_shown_on_request_changed_and_taken_back(
+    monkeypatch: pytest.MonkeyPatch, reviewed: Path
+) -> None:
+    app = open_review(monkeypatch, reviewed)
+    name = f"{'0' * 16}-label-0"
+    app.text_input(key=f"remark-{name}").set_value(f" {HOSTILE} ")
+    app.button(key=f"fix-{name}").click().run()
+    kept = read_decisions(open_corpus(reviewed))[SuspectKind.LABEL, "r0"]
+    assert (kept.verdict, kept.note) == (Verdict.FIX, HOSTILE)
+    assert "1 of 10 decided" in said(app)
+    assert "r0: to be fixed." in said(app)
+    assert "Because label 0" not in heads(app)
+
+    again = open_review(monkeypatch, reviewed)
+    assert "Because label 0" not in heads(again)
+    again.toggle(key="review-decided").set_value(True).run()
+    assert heads(again)[0] == "Because label 0"
+    assert f"UTC: {HOSTILE}" in said(again)
+    assert again.text_input(key=f"remark-{name}").value == HOSTILE
+    again.button(key=f"keep-{name}").click().run()
+    assert read_decisions(open_corpus(reviewed))[SuspectKind.LABEL, "r0"].verdict is Verdict.KEEP
+    again.button(key=f"takeback-{name}").click().run()
+    assert read_decisions(open_corpus(reviewed)) == {}
+    assert "0 of 10 decided" in said(again)
+    assert not again.exception
+
+
+def test_the_last_decision_can_be_taken_back_after_it_left(monkeypatch: pytest.MonkeyPatch, reviewed: Path) -> None:
+    app = open_review(monkeypatch, reviewed)
+    app.button(key=f"ignore-{'0' * 16}-label-3").click().run()
+    assert "Because label 3" not in heads(app)
+    app.button(key="takeback").click().run()
+    assert "Because label 3" in heads(app)
+    assert "r3: ignored." not in said(app)
+
+
+def test_when_all_is_decided_the_page_says_so(monkeypatch: pytest.MonkeyPatch, reviewed: Path) -> None:
+    suspects = tuple(make_suspect(subject=f"r{i}", row=i, reading="Because") for i in range(2))
+    keep_report(open_corpus(reviewed).open_space(), "0" * 16, write_report_by_hand(suspects=suspects))
+    app = open_review(monkeypatch, reviewed)
+    for row in range(2):
+        app.button(key=f"keep-{'0' * 16}-label-{row}").click().run()
+    assert "2 of 2 decided" in said(app)
+    assert "All of these are decided" in said(app)
+
+
+def test_the_filters_hold_for_the_review_and_removed_records_leave_it(
+    monkeypatch: pytest.MonkeyPatch, reviewed: Path
+) -> None:
+    app = open_review(monkeypatch, reviewed, {"range.year": "1995~2005"})
+    assert heads(app)[:2] == ["Because label 1", "Because label 3"]
+    assert "0 of 5 decided · year: 1995 to 2005" in said(app)
+    remove_records(open_corpus(reviewed), np.array([1]))
+    app.run()
+    assert heads(app) == ["Because label 3", "Because label 4", "Because strange 3"]
+    assert not app.exception
+
+
+def test_a_decision_that_cannot_be_kept_is_said(monkeypatch: pytest.MonkeyPatch, reviewed: Path) -> None:
+    app = open_review(monkeypatch, reviewed)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", REVIEW_FILE)
+
+    monkeypatch.setattr("explorer.review._write", refuse)
+    app.button(key=f"keep-{'0' * 16}-label-0").click().run()
+    assert "The decision was not kept. [Errno 13] Permission denied" in said(app)
+    assert heads(app)[0] == "Because label 0"
+    (reviewed / REVIEW_FILE).write_bytes(b"not parquet")
+    app.run()
+    assert "not the decisions that Morphospace wrote" in said(app)
+    assert not app.exception
+
+
+def test_the_geometry_page_points_to_the_review(monkeypatch: pytest.MonkeyPatch, reviewed: Path) -> None:
+    app = open_geometry(monkeypatch, reviewed)
+    assert "The page Review shows all of them" in said(app)
     assert not app.exception

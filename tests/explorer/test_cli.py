@@ -23,8 +23,12 @@ COMMANDS = (
     "remove",
     "explore",
     "demo",
+    "geometry",
     "train",
     "evaluate",
+    "axis",
+    "contrast",
+    "review",
 )
 
 

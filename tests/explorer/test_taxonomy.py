@@ -129,3 +129,10 @@ def test_the_descent_agrees_with_a_plain_loop(seed: int) -> None:
     answer = descend(np.broadcast_to(lineages, (4, 30, 7)), weights)
     expected = [slow_descent(lineages.tolist(), row.tolist()) for row in weights]
     assert answer.path.tolist() == expected
+
+
+def test_incertae_sedis_is_no_taxon() -> None:
+    names = {rank: pa.array(["Incertae sedis", "", "Aus"], pa.string()) for rank in RANKS[:1]}
+    found = build_taxonomy(pa.table(names))
+    assert found.names == ("Aus",)
+    assert found.lineages[found.of_records][:, 0].tolist() == [-1, -1, 0]

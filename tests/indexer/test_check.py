@@ -20,7 +20,7 @@ def test_a_sound_corpus_passes(tmp_path: Path) -> None:
     corpus, _ = make_vector_corpus(tmp_path / "a.corpus", angles(0, 30, 60))
     report = check_corpus(corpus)
     assert report.faults == ()
-    assert report.n_checked == 8
+    assert report.n_checked == 9
 
 
 def truncate_index(corpus: Corpus, space: Space) -> None:
@@ -61,6 +61,11 @@ def break_a_description(corpus: Corpus, space: Space) -> None:
     space.index_path.write_text("{", encoding="utf-8")
 
 
+def cut_an_axis(corpus: Corpus, space: Space) -> None:
+    (space.folder / "axes").mkdir()
+    (space.folder / "axes" / "maleness.json").write_text('{"name": "male', encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [
@@ -73,6 +78,7 @@ def break_a_description(corpus: Corpus, space: Space) -> None:
         (repeat_a_record, "1 record ids are not unique"),
         (misname_the_encoder, "is not that of the stored spec"),
         (break_a_description, "not the description of an index"),
+        (cut_an_axis, "axes/maleness.json: not readable as JSON"),
     ],
 )
 def test_each_damage_is_found(tmp_path: Path, damage: Callable[[Corpus, Space], None], fault: str) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from explorer.geometry.emergence import make_measure, measure_emergence, read_numbers
-from explorer.geometry.finding import Estimate, Side, average_estimates, find_error
+from explorer.geometry.finding import Estimate, Side, average_estimates, find_error, find_uneven_error
 from tests.explorer.geometry.planted import Planted, plant
 
 
@@ -50,6 +50,18 @@ def test_a_reading_is_a_sentence_with_its_numbers() -> None:
     assert rho.reading.endswith("p = 0.1.")
 
 
+def test_an_occurrence_counts_once_inside_species() -> None:
+    planted = plant(1, step=2.0, n_each=4)
+    images = np.repeat(np.arange(240), np.arange(240) % 5 + 1)
+    records = list_records(planted).append_column("occurrence_id", pa.array([f"o{i}" for i in range(240)]))
+    single = measure_emergence(planted.vectors, records, ["lifeStage"], n_shuffles=9)
+    many = measure_emergence(planted.vectors[images], records.take(images), ["lifeStage"], n_shuffles=9)
+    assert [one.statistic for one in single] == ["span_share", "span10_share", "fisher", "auc"]
+    assert [one.value for one in many] == pytest.approx([one.value for one in single])
+    assert [one.p for one in many] == pytest.approx([one.p for one in single])
+    assert many[2].n > single[2].n
+
+
 def test_numbers_are_told_from_words() -> None:
     np.testing.assert_array_equal(read_numbers(["1.5", None, "", "-2"]), [1.5, np.nan, np.nan, -2])
     assert read_numbers(["1.5", "adult"]) is None
@@ -68,6 +80,23 @@ def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     without = (values.sum() - values) / 29
     assert find_error(without) == pytest.approx(values.std(ddof=1) / np.sqrt(30))
     assert np.isnan(find_error(without[:1]))
+
+
+def test_blocks_of_unequal_size_have_the_error_of_a_mean_all_the_same() -> None:
+    values = np.random.default_rng(0).normal(size=(2000, 12))
+    sizes = np.array([1, 1, 1, 1, 2, 2, 4])
+    ends = np.cumsum(sizes)
+    errors = []
+    for row in values:
+        without = np.array(
+            [np.delete(row, np.arange(end - size, end)).mean() for size, end in zip(sizes, ends, strict=True)]
+        )
+        errors.append(find_uneven_error(row.mean(), without, sizes) ** 2)
+    assert np.mean(errors) == pytest.approx(1 / 12, rel=0.05)
+    without = (values[0].sum() - values[0]) / 11
+    even = find_uneven_error(values[0].mean(), without, np.ones(12, dtype=int))
+    assert even == pytest.approx(find_error(without))
+    assert np.isnan(find_uneven_error(0.0, without[:1], np.ones(1, dtype=int)))
 
 
 def test_the_mean_of_strata_has_the_error_of_a_mean() -> None:

@@ -46,7 +46,7 @@ def test_the_fisher_ratio_is_the_squared_step_over_both_variances() -> None:
 
 def test_states_that_do_not_differ_have_no_separation_and_are_rejected_as_rarely_as_promised() -> None:
     p, values = [], []
-    for seed in range(80):
+    for seed in range(60):
         planted = plant(seed, n_genera=6, d=8)
         found = measure_separation(planted.vectors, planted.species, planted.contrast, n_shuffles=19, seed=seed)
         assert found is not None
@@ -62,7 +62,7 @@ def test_the_share_of_a_step_in_the_span_is_found_also_where_states_are_unbalanc
     inside: float, stage_share: float | None
 ) -> None:
     found = []
-    for seed in range(15):
+    for seed in range(30):
         planted = plant(seed, step=2.0, step_inside=inside, stage_share=stage_share)
         found.append(
             measure_direction(planted.vectors, planted.species, planted.contrast, n_dimensions=4, n_shuffles=0)
