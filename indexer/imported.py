@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from indexer.column_indexes import index_columns
 from indexer.corpus import Corpus, Space, create_corpus
 from indexer.errors import CorpusError, ImageError
 from indexer.job import iterate_shards, refresh_index, refresh_map
@@ -94,6 +95,7 @@ def import_vectors(settings: ImportSettings, announce: Callable[[str], None]) ->
             write_rejections(corpus.rejected_path, rejections.values())
         n_imported, n_new = _store(corpus, space, found, settings.images, rejections)
         compact_tables(corpus, space)
+        index_columns(corpus)
         refresh_index(corpus, space, announce)
         if settings.with_map:
             refresh_map(space, announce)

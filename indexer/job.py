@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from indexer.candidates import SHARD, Listing, list_candidates
 from indexer.checkpoints import format_bytes
 from indexer.cluster import ClusterSettings, RayEngine
+from indexer.column_indexes import index_columns
 from indexer.corpus import Corpus, Space, create_corpus
 from indexer.engines import Cost, EncoderRequest, Engine, LocalEngine, choose_sample
 from indexer.errors import CorpusError, SourceError
@@ -128,6 +129,7 @@ def index_images(settings: IndexSettings, listener: Listener) -> IndexReport:
     with corpus.lock(), _open_engine(settings, listener) as engine:
         done = _embed_source(corpus, settings, source, listener, engine)
         compact_tables(corpus, done.space)
+        index_columns(corpus)
         asked = BuildSettings(goal=settings.recall, memory=settings.memory, device=settings.device)
         refresh_index(corpus, done.space, listener.announce, settings=asked, engine=engine)
         if settings.with_map:
