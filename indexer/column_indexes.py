@@ -1,8 +1,8 @@
 """Lance's scalar indexes over the columns of the records, so that a filter need not read every record.
 
-Measured on 500,000 records (2 cores): one country of 150 took 25 ms and takes 4, one species of 5,000 14 and 3, a
-record id 12 and 1; six indexes take 1 s of one core to build. What most records meet, as `sex = 'male'`, takes as long
-as before.
+Measured on 500,000 records (`benchmarks/column_indexes.py`): one country of 150 took 29 ms and takes 8, one species of
+5,000 25 and 9, a record id 22 and 5; five indexes take 2 s of one core to build. What most records meet, as
+`sex = 'male'`, takes as long as before.
 """
 
 from __future__ import annotations
