@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
-from explorer.geometry.finding import Finding
+
+class Tested(Protocol):
+    """What a test found; p is nan where none was made."""
+
+    @property
+    def p(self) -> float:
+        """By permutation."""
 
 
-def adjust_p(findings: Sequence[Finding]) -> tuple[float, ...]:
+def adjust_p(findings: Sequence[Tested]) -> tuple[float, ...]:
     """Each finding's q: the least share of false discoveries at which it would be counted among the discoveries.
 
     Benjamini & Hochberg (1995), valid for tests that are independent or depend positively, as statistics of one column

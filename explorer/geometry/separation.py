@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 from explorer.geometry.contrast import Sets
 from explorer.geometry.finding import Skipped
 from explorer.geometry.grouping import UNKNOWN, code_names
+from explorer.geometry.many_tests import adjust_p
 
 N_SHUFFLES = 999
 MAX_VALUES = 50
@@ -308,11 +309,7 @@ def _make_separation(
 
 def adjust_separations(found: Sequence[Separation | Skipped]) -> list[Separation | Skipped]:
     """The same with q over all of them (Benjamini & Hochberg 1995), the smallest q and largest value first."""
-    from scipy.stats import false_discovery_control
-
     made = [one for one in found if isinstance(one, Separation)]
-    tested = [one for one in made if np.isfinite(one.p)]
-    q = dict(zip(map(id, tested), false_discovery_control([one.p for one in tested]), strict=True)) if tested else {}
-    adjusted = [replace(one, q=float(q.get(id(one), np.nan))) for one in made]
+    adjusted = [replace(one, q=q) for one, q in zip(made, adjust_p(made), strict=True)]
     adjusted.sort(key=lambda one: (one.q, -abs(one.value)))
     return [*adjusted, *(one for one in found if isinstance(one, Skipped))]

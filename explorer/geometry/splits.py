@@ -9,13 +9,14 @@ two (least squares).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from explorer.geometry.dip import find_dip, rate_dip
 from explorer.geometry.grouping import collapse_occurrences, recode
+from explorer.geometry.many_tests import adjust_p
 from explorer.geometry.mislabels import count_occurrences
 
 MIN_OCCURRENCES = 10
@@ -64,15 +65,10 @@ def find_splits(
         species: A code per record; those below 0 are left out.
         most_false: The greatest q that is listed.
     """
-    from scipy.stats import false_discovery_control
-
     tested = _test_species(vectors, occurrences, species)
-    if not tested:
-        return (), 0
-    adjusted = false_discovery_control([one.p for one in tested])
     found = [
-        Split(**{**vars(one), "q": float(q)})
-        for one, q in zip(tested, adjusted, strict=True)
+        replace(one, q=q)
+        for one, q in zip(tested, adjust_p(tested), strict=True)
         if q <= most_false and one.sizes[0] >= MIN_SHARE * sum(one.sizes)
     ]
     return tuple(sorted(found, key=lambda one: -one.dip)), len(tested)
